@@ -1,0 +1,3 @@
+//! Who may do what: pure evaluation.
+
+#![forbid(unsafe_code)]

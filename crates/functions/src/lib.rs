@@ -1,0 +1,3 @@
+//! The catalogue: functions and their code packages.
+
+#![forbid(unsafe_code)]

@@ -1,0 +1,3 @@
+//! The door: listeners, authentication, limits, the AWS API over HTTP.
+
+#![forbid(unsafe_code)]

@@ -1,0 +1,3 @@
+//! Accounts, access keys, credentials of functions.
+
+#![forbid(unsafe_code)]

@@ -1,0 +1,3 @@
+//! Usage facts: recorded without ever blocking an invocation.
+
+#![forbid(unsafe_code)]

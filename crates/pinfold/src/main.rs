@@ -1,0 +1,3 @@
+//! Pinfold: a serverless platform in one binary.
+
+fn main() {}

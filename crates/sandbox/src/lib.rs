@@ -1,0 +1,3 @@
+//! The wall: start, feed and stop guest code; the Runtime API; language packs.
+
+#![forbid(unsafe_code)]

@@ -1,0 +1,3 @@
+//! Every public operation: authorize, ask, answer.
+
+#![forbid(unsafe_code)]

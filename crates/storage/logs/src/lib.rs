@@ -1,0 +1,3 @@
+//! Log groups, streams and events.
+
+#![forbid(unsafe_code)]

@@ -1,0 +1,3 @@
+//! The durable floor: records, journals, due-times, blobs, segments.
+
+#![forbid(unsafe_code)]

@@ -1,0 +1,3 @@
+//! The AWS wire: generated shapes, protocols, SigV4, error codes, the parity table.
+
+#![forbid(unsafe_code)]

@@ -1,0 +1,3 @@
+//! The words of CI.
+
+fn main() {}
