@@ -31,7 +31,7 @@ struct Served {
 }
 
 /// Writes the generated files or, with `check`, fails if any of them is not what would be written.
-pub fn run(check: bool) -> Result<()> {
+pub(crate) fn run(check: bool) -> Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lies in the workspace")?;
     let target = root.join("crates/wire/src/generated");
     let wanted = generate(root)?;

@@ -13,8 +13,7 @@ use super::names::{literal, snake, variant};
 pub(super) fn operations(models: &BTreeMap<String, Model>, served: &BTreeMap<String, Served>) -> Result<String> {
     let mut out = String::from(
         "//! Every service that has a model, and every operation of it.\n\n\
-         use crate::operation::Method::{Delete, Get, Head, Patch, Post, Put};\n\
-         use crate::operation::{Operation, Protocol, ServiceInfo};\n\n\
+         use crate::operation::{Protocol, ServiceInfo, table};\n\n\
          /// A service, named as its model.\n#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]\n\
          #[allow(missing_docs, reason = \"the names are the models'\")]\npub enum Service {\n",
     );
@@ -50,7 +49,7 @@ pub(super) fn operations(models: &BTreeMap<String, Model>, served: &BTreeMap<Str
             out,
             "\nstatic {}: ServiceInfo = ServiceInfo {{ service: Service::{service}, name: {}, title: {}, protocol: Protocol::{protocol}, \
              signing_name: {}, endpoint_prefix: {}, target_prefix: {}, api_version: {}, xml_namespace: {}, query_compatible: {}, \
-             validation_code: {}, operations: &[\n",
+             validation_code: {}, operations: table! {{ {service}\n",
             snake(name).to_uppercase(),
             literal(name),
             literal(title),
@@ -64,18 +63,18 @@ pub(super) fn operations(models: &BTreeMap<String, Model>, served: &BTreeMap<Str
         )?;
         for (operation_name, operation) in &model.operations {
             let requires: Vec<String> = requires(model, operation)?.iter().map(|name| literal(name)).collect();
+            let known = if served.serve.contains(operation_name) { "served" } else { "absent" };
             writeln!(
                 out,
-                "Operation::new(Service::{service}, {}, {}, {}, {}, &[{}], {}),",
+                "        {} {} {} {} [{}] {known};",
                 literal(operation_name),
                 variant(&operation.http.method),
                 literal(&operation.http.request_uri),
                 operation.http.response_code.unwrap_or(200),
                 requires.join(", "),
-                served.serve.contains(operation_name),
             )?;
         }
-        out.push_str("]};\n");
+        out.push_str("    }};\n");
     }
     Ok(out)
 }
@@ -138,7 +137,7 @@ pub(super) fn dispatch(served: &BTreeMap<String, Served>) -> String {
         "}\n}\n\n",
     );
     each(
-        "/// The name of the operation that an input belongs to.\nimpl Input {\n/// `CreateFunction`.\n\
+        "impl Input {\n/// The name of the operation that it belongs to: `CreateFunction`.\n\
          pub fn operation(&self) -> &'static str {\nmatch self {\n",
         &|_, name| format!("Self::{name}(input) => input.operation(),\n"),
         "}\n}\n}\n",

@@ -1,0 +1,1 @@
+//! AWS Signature Version 4: checked in headers, made for our own client.
