@@ -82,8 +82,10 @@ pub struct Function {
     pub id: FunctionId,
     /// Told apart from a function of the same name that was deleted before.
     pub incarnation: RevisionId,
-    /// Changes with every update.
+    /// Changes with every update and every change of state.
     pub revision: RevisionId,
+    /// Counts changes of code and settings: instances of an older generation take no new work.
+    pub generation: u64,
     /// What it runs with.
     pub settings: FunctionSettings,
     /// What it runs.
