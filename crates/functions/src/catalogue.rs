@@ -477,10 +477,9 @@ pub fn refusal_text(refused: &Refused) -> Option<String> {
         Refused::NotZip(_) => {
             Some("Could not unzip uploaded file. Please check your file, then try to upload again.".to_owned())
         }
-        Refused::TooLarge => Some(format!(
-            "Unzipped size must be smaller than {} bytes",
-            model::limits::PACKAGE_UNZIPPED_BYTES_MAX
-        )),
+        Refused::TooLarge => {
+            Some(format!("Unzipped size must be smaller than {} bytes", model::limits::PACKAGE_UNZIPPED_BYTES_MAX))
+        }
         Refused::Entry(text) => Some(format!("The package was refused: {text}")),
         Refused::Platform(_) => None,
     }

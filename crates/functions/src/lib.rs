@@ -10,7 +10,8 @@ mod record;
 mod snapshot;
 
 pub use catalogue::{
-    Catalogue, CatalogueParts, ChangeError, CreateFunction, OpenError, UpdateCode, Updated, package_digest, refusal_text,
+    Catalogue, CatalogueParts, ChangeError, CreateFunction, OpenError, UpdateCode, Updated, package_digest,
+    refusal_text,
 };
 pub use packages::{Package, PackageError};
 pub use ports::{BoxFuture, Contents, Interpreters, NativeCode, Refused, Served, Unpacker};

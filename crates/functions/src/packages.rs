@@ -80,7 +80,10 @@ impl Packages {
             return Ok(package);
         }
         let zip_bytes = zip.len() as u64;
-        self.blobs.put(&blob_key(digest), BlobSource::Bytes(zip), BlobCondition::Any).await.map_err(|source| PackageError::Blob(digest, source))?;
+        self.blobs
+            .put(&blob_key(digest), BlobSource::Bytes(zip), BlobCondition::Any)
+            .await
+            .map_err(|source| PackageError::Blob(digest, source))?;
         let contents = self.unpack(digest).await?;
         Ok(self.hold(digest, zip_bytes, contents))
     }

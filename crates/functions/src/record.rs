@@ -56,8 +56,7 @@ impl FunctionRecord {
         if let Some(sealed) = self.environment_sealed {
             let sealed = STANDARD.decode(sealed).map_err(|_| UnsealError)?;
             let plain = master.unseal(&context(&function), &sealed)?;
-            let environment: BTreeMap<String, String> =
-                serde_json::from_slice(&plain).map_err(|_| UnsealError)?;
+            let environment: BTreeMap<String, String> = serde_json::from_slice(&plain).map_err(|_| UnsealError)?;
             function.settings.environment = environment;
         }
         Ok(function)

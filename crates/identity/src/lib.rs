@@ -100,9 +100,7 @@ impl Identity {
             return self.sessions.open(access_key_id, token, now);
         }
         match self.keys.load().get(access_key_id) {
-            Some(key) => {
-                Found::Valid { secret: key.secret.clone(), principal: Principal::Account(key.account) }
-            }
+            Some(key) => Found::Valid { secret: key.secret.clone(), principal: Principal::Account(key.account) },
             None => Found::Unknown,
         }
     }

@@ -48,12 +48,7 @@ impl Sessions {
         }
     }
 
-    pub(crate) fn issue(
-        &self,
-        function: &FunctionId,
-        expires: Timestamp,
-        entropy: &dyn Entropy,
-    ) -> SessionCredentials {
+    pub(crate) fn issue(&self, function: &FunctionId, expires: Timestamp, entropy: &dyn Entropy) -> SessionCredentials {
         let access_key_id = keys::key_id("ASIA", entropy);
         let claims = serde_json::to_vec(&Claims { function: function.clone(), expires })
             .expect("claims hold only text and numbers");

@@ -84,7 +84,8 @@ mod tests {
 
     #[test]
     fn anything_else_is_refused() {
-        for text in ["", ":", "a:", "a b", "a:b:c", "12:function:x", "arn:aws:s3:::x", "arn:aws:lambda:R:1:function:x"] {
+        for text in ["", ":", "a:", "a b", "a:b:c", "12:function:x", "arn:aws:s3:::x", "arn:aws:lambda:R:1:function:x"]
+        {
             check(text, None);
         }
     }

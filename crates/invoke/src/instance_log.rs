@@ -1,0 +1,116 @@
+//! The log of one instance: passes lines on and keeps the last of the present invocation for its caller.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use base::time::Timestamp;
+use bytes::Bytes;
+use model::limits::LOG_TAIL_BYTES;
+use parking_lot::Mutex;
+use sandbox::LogSink;
+
+use crate::ports::LogStream;
+
+/// Both a sink for the guest's lines and the place for the platform's own.
+pub(crate) struct InstanceLog {
+    stream: Arc<dyn LogStream>,
+    /// `None` while nobody wants the tail.
+    tail: Mutex<Option<Tail>>,
+}
+
+#[derive(Default)]
+struct Tail {
+    lines: VecDeque<Bytes>,
+    bytes: usize,
+}
+
+impl InstanceLog {
+    pub(crate) fn new(stream: Arc<dyn LogStream>) -> Self {
+        Self { stream, tail: Mutex::new(None) }
+    }
+
+    /// From now on the last [`LOG_TAIL_BYTES`] are kept.
+    pub(crate) fn begin_tail(&self) {
+        *self.tail.lock() = Some(Tail::default());
+    }
+
+    /// What was kept, and no more from now on.
+    pub(crate) fn end_tail(&self) -> Bytes {
+        self.tail.lock().take().map(Tail::into_bytes).unwrap_or_default()
+    }
+
+    /// Writes lines of the platform.
+    pub(crate) fn platform(&self, at: Timestamp, lines: impl IntoIterator<Item = String>) {
+        let lines: Vec<(Timestamp, Bytes)> = lines.into_iter().map(|line| (at, Bytes::from(line))).collect();
+        if let Some(tail) = self.tail.lock().as_mut() {
+            for (_, line) in &lines {
+                tail.push(line.clone());
+            }
+        }
+        self.stream.lines(&lines);
+    }
+}
+
+impl LogSink for InstanceLog {
+    fn line(&self, at: Timestamp, text: Bytes) {
+        if let Some(tail) = self.tail.lock().as_mut() {
+            tail.push(text.clone());
+        }
+        self.stream.lines(&[(at, text)]);
+    }
+}
+
+impl Tail {
+    fn push(&mut self, line: Bytes) {
+        self.bytes += line.len() + 1;
+        self.lines.push_back(line);
+        while let Some(first) = self.lines.front() {
+            if self.bytes - (first.len() + 1) < LOG_TAIL_BYTES {
+                break;
+            }
+            self.bytes -= first.len() + 1;
+            self.lines.pop_front();
+        }
+    }
+
+    fn into_bytes(self) -> Bytes {
+        let mut text = Vec::with_capacity(self.bytes);
+        for line in &self.lines {
+            text.extend_from_slice(line);
+            if !line.ends_with(b"\n") {
+                text.push(b'\n');
+            }
+        }
+        let surplus = text.len().saturating_sub(LOG_TAIL_BYTES);
+        Bytes::from(text).slice(surplus..)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Nowhere;
+    impl LogStream for Nowhere {
+        fn lines(&self, _: &[(Timestamp, Bytes)]) {}
+    }
+
+    #[test]
+    fn the_tail_is_the_last_four_kilobytes() {
+        let log = InstanceLog::new(Arc::new(Nowhere));
+        log.line(Timestamp::EPOCH, Bytes::from_static(b"before"));
+        log.begin_tail();
+        log.platform(Timestamp::EPOCH, ["START\n".to_owned()]);
+        for number in 0..2000 {
+            log.line(Timestamp::EPOCH, Bytes::from(format!("line {number}")));
+        }
+        log.platform(Timestamp::EPOCH, ["END\n".to_owned()]);
+        let tail = log.end_tail();
+        assert_eq!(tail.len(), LOG_TAIL_BYTES);
+        assert!(tail.ends_with(b"line 1999\nEND\n"));
+        log.begin_tail();
+        log.line(Timestamp::EPOCH, Bytes::from_static(b"short"));
+        assert_eq!(&log.end_tail()[..], b"short\n");
+        assert!(log.end_tail().is_empty());
+    }
+}

@@ -1,0 +1,238 @@
+//! The keeper of one instance: starts it, gives it one invocation after the other, writes its log, and ends it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::chain::Chain;
+use base::time::Timestamp;
+use functions::Entry;
+use model::ids::InstanceId;
+use model::invocation::{Invocation, Measured, Outcome};
+use model::runtime::Language;
+use model::usage::{UsageFact, UsageOutcome};
+use sandbox::{Instance, InstanceSpec, LaunchError, Work};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::driver::{Answered, Inner, Reply, Request};
+use crate::instance_log::InstanceLog;
+use crate::lines::{self, Report};
+use crate::pool::PoolEvent;
+use crate::resolve::LATEST;
+
+/// One invocation for the instance.
+pub(crate) struct Job {
+    pub(crate) request: Request,
+    pub(crate) reply: oneshot::Sender<Reply>,
+}
+
+/// Lives as long as the instance. Ends it when the inbox closes.
+pub(crate) async fn keep(
+    inner: Arc<Inner>,
+    id: InstanceId,
+    entry: Arc<Entry>,
+    mut inbox: mpsc::UnboundedReceiver<Job>,
+) {
+    let (spec, log) = match prepare(&inner, id, &entry) {
+        Ok(prepared) => prepared,
+        Err(reason) => return fail_start(&inner, id, |_, reply| drop(reply.send(Reply::Undelivered(reason)))),
+    };
+    inner.metrics.instances.starting.inc();
+    let launched = inner.sandbox.launch(spec, log.clone()).await;
+    inner.metrics.instances.starting.dec();
+    let mut instance = match launched {
+        Ok(instance) => instance,
+        Err(error) => return explain_failed_start(&inner, id, &log, error),
+    };
+    inner.metrics.cold_starts.inc();
+    let mut init = Some(instance.cold_start().init_duration());
+    inner.metrics.instances.idle.inc();
+    inner.step(PoolEvent::Ready(id));
+    loop {
+        let job = tokio::select! {
+            biased;
+            job = inbox.recv() => job,
+            () = instance.lost() => {
+                inner.step(PoolEvent::Lost(id));
+                // An invocation may have been sent in the meantime: it is then reported as undelivered.
+                inbox.recv().await
+            }
+        };
+        let Some(job) = job else { break };
+        inner.metrics.instances.idle.dec();
+        inner.metrics.instances.busy.inc();
+        let finished = attempt(&inner, &mut instance, &log, job, &mut init).await;
+        inner.metrics.instances.busy.dec();
+        inner.metrics.instances.idle.inc();
+        // First the pool, then the caller: whoever calls again at once finds this instance free.
+        inner.step(PoolEvent::Finished { instance: id, reusable: finished.reusable });
+        drop(finished.reply.send(finished.answer));
+    }
+    inner.metrics.instances.idle.dec();
+    instance.stop().await;
+    inner.step(PoolEvent::Stopped(id));
+}
+
+struct Finished {
+    reply: oneshot::Sender<Reply>,
+    answer: Reply,
+    reusable: bool,
+}
+
+async fn attempt(
+    inner: &Inner,
+    instance: &mut Instance,
+    log: &InstanceLog,
+    job: Job,
+    init: &mut Option<Duration>,
+) -> Finished {
+    let Job { request, reply } = job;
+    let settings = &request.entry.function.settings;
+    let begun = inner.now();
+    if request.tail {
+        log.begin_tail();
+    }
+    log.platform(begun, [lines::start(request.id, LATEST)]);
+    let bytes_in = request.payload.len() as u64;
+    let work = Work {
+        invocation: Invocation {
+            id: request.id,
+            payload: request.payload.clone(),
+            client_context: request.client_context.clone(),
+            trace_header: request.trace_header.clone(),
+            deadline: begun.plus(Duration::from_secs(u64::from(settings.timeout_secs))),
+        },
+        function_arn: request.arn.clone(),
+        cognito_identity: None,
+    };
+    let ran = instance.run(work).await;
+    if !ran.delivered
+        && let Outcome::PlatformFailure(reason) = ran.outcome
+    {
+        let line = format!("RequestId: {} was not delivered: {reason}\n", request.id);
+        log.platform(inner.now(), [line]);
+        return Finished { reply, answer: Reply::Undelivered(reason), reusable: false };
+    }
+    let measured = Measured { init: init.take(), ..ran.measured };
+    let ended = inner.now();
+    write_end(log, ended, &request, &measured, &ran.outcome);
+    record(inner, ended, &request, &measured, &ran.outcome, bytes_in);
+    let log_tail = request.tail.then(|| log.end_tail());
+    let answer = Reply::Answered(Answered { outcome: ran.outcome, log_tail });
+    Finished { reply, answer, reusable: ran.reusable }
+}
+
+fn write_end(log: &InstanceLog, at: Timestamp, request: &Request, measured: &Measured, outcome: &Outcome) {
+    let settings = &request.entry.function.settings;
+    let report = lines::report(&Report {
+        id: request.id,
+        duration: measured.duration,
+        init: measured.init,
+        memory_mib: settings.memory_mib,
+        memory_used_mib: measured.memory_used_mib,
+        outcome,
+    });
+    let failure = lines::failure(request.id, at, settings.timeout_secs, outcome);
+    log.platform(at, failure.into_iter().chain([lines::end(request.id), report]));
+}
+
+fn record(inner: &Inner, at: Timestamp, request: &Request, measured: &Measured, outcome: &Outcome, bytes_in: u64) {
+    let (usage_outcome, bytes_out) = match outcome {
+        Outcome::Success(answer) => (UsageOutcome::Success, answer.len()),
+        Outcome::FunctionError(error) => (UsageOutcome::FunctionError, error.payload.len()),
+        Outcome::PlatformFailure(_) => (UsageOutcome::PlatformFailure, 0),
+    };
+    inner.metrics.attempt(usage_outcome, measured.duration, measured.init);
+    inner.metrics.log_bytes_dropped.inc_by(measured.log_bytes_dropped);
+    let micros = |duration: Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+    inner.meter.record(UsageFact {
+        at,
+        function: request.entry.function.id.clone(),
+        version: LATEST.to_owned(),
+        invocation: request.id,
+        attempt: request.attempt,
+        duration_us: micros(measured.duration),
+        billed_ms: lines::billed_ms(measured.duration, measured.init),
+        init_us: measured.init.map(micros),
+        memory_mib: request.entry.function.settings.memory_mib,
+        memory_used_mib: measured.memory_used_mib,
+        outcome: usage_outcome,
+        bytes_in,
+        bytes_out: bytes_out as u64,
+    });
+}
+
+fn fail_start(inner: &Arc<Inner>, id: InstanceId, tell: impl FnOnce(Request, oneshot::Sender<Reply>)) {
+    inner.start_failed(id, tell);
+}
+
+/// A failed init is the function's error and is metered; anything else is the platform's.
+fn explain_failed_start(inner: &Arc<Inner>, id: InstanceId, log: &InstanceLog, error: LaunchError) {
+    let failure = match error {
+        LaunchError::Init(failure) => failure,
+        other => {
+            let reason = Chain(&other).to_string();
+            tracing::error!(instance = %id, error = %reason, "an instance was not started");
+            fail_start(inner, id, |request, reply| {
+                let line = format!("RequestId: {} Error: {reason}\n", request.id);
+                log.platform(inner.now(), [line]);
+                let outcome = Outcome::PlatformFailure(reason);
+                drop(reply.send(Reply::Answered(Answered { outcome, log_tail: None })));
+            });
+            return;
+        }
+    };
+    let init = failure.cold_start.init_duration();
+    let error_type = error_type(&failure.error.payload);
+    fail_start(inner, id, |request, reply| {
+        let at = inner.now();
+        if request.tail {
+            log.begin_tail();
+        }
+        log.platform(at, [lines::init_report(init, &error_type), lines::start(request.id, LATEST)]);
+        let measured = Measured { init: Some(init), ..failure.measured };
+        let outcome = Outcome::FunctionError(failure.error);
+        write_end(log, at, &request, &measured, &outcome);
+        record(inner, at, &request, &measured, &outcome, request.payload.len() as u64);
+        let log_tail = request.tail.then(|| log.end_tail());
+        drop(reply.send(Reply::Answered(Answered { outcome, log_tail })));
+    });
+}
+
+fn error_type(payload: &[u8]) -> String {
+    let document: Option<serde_json::Value> = serde_json::from_slice(payload).ok();
+    let named = document.as_ref().and_then(|document| document.get("errorType")).and_then(|it| it.as_str());
+    // The guest wrote it: only a plain word goes into a line of the platform.
+    let plain = named.filter(|it| it.len() <= 100 && it.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.'));
+    plain.unwrap_or("Runtime.Unknown").to_owned()
+}
+
+fn prepare(inner: &Inner, id: InstanceId, entry: &Entry) -> Result<(InstanceSpec, Arc<InstanceLog>), String> {
+    let function = &entry.function;
+    let settings = &function.settings;
+    let language = Language::of_runtime(&settings.runtime)
+        .ok_or_else(|| format!("the runtime {} is not served", settings.runtime))?;
+    let random = inner.entropy.id();
+    let suffix: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+    let log_group = format!("/aws/lambda/{}", function.id.name);
+    let log_stream = format!("{}/[{LATEST}]{suffix}", inner.now().format("%Y/%m/%d"));
+    let stream = inner.logs.open(function.id.account, &function.id.region, &log_group, &log_stream);
+    let log = Arc::new(InstanceLog::new(stream));
+    let spec = InstanceSpec {
+        instance: id,
+        function: function.id.clone(),
+        version: LATEST.to_owned(),
+        runtime: settings.runtime.clone(),
+        language,
+        handler: settings.handler.clone(),
+        environment: settings.environment.clone(),
+        credentials: inner.credentials.issue(&function.id)?,
+        memory_mib: settings.memory_mib,
+        ephemeral_mib: settings.ephemeral_mib,
+        timeout_secs: settings.timeout_secs,
+        code_dir: entry.package.dir.clone(),
+        log_group,
+        log_stream,
+    };
+    log.platform(inner.now(), [lines::init_start(&settings.runtime)]);
+    Ok((spec, log))
+}
