@@ -241,3 +241,51 @@ impl Rule {
         large.into_iter().chain(small).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::generated::{lambda, logs, sts};
+
+    #[test]
+    fn every_pattern_compiles() {
+        let mut count = 0;
+        for pattern in [lambda::patterns::ALL, logs::patterns::ALL, sts::patterns::ALL].concat() {
+            assert!(pattern.compiled().is_some(), "{}", pattern.source);
+            count += 1;
+        }
+        assert!(count > 20, "{count}");
+    }
+
+    #[test]
+    fn a_rewritten_pattern_holds_the_same_strings() {
+        let bucket = lambda::patterns::ALL.iter().find(|pattern| pattern.source.contains("(?<!")).expect("it is there");
+        for (name, expected) in
+            [("my-bucket.x", true), ("", true), ("bucket.", false), (".", false), (".a", true), ("a/b", false)]
+        {
+            assert_eq!(bucket.matches(name), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn places_are_written_as_aws_writes_them() {
+        let root = At::Root;
+        let events = At::Member(&root, "LogEvents");
+        let first = At::Item(&events, 0);
+        assert_eq!(At::Member(&first, "message").to_string(), "logEvents.1.member.message");
+        assert_eq!(At::Member(&root, "KMSKeyArn").to_string(), "kMSKeyArn");
+        assert_eq!(At::Value(&events, "k").to_string(), "logEvents.k.member");
+    }
+
+    #[test]
+    fn a_flood_of_violations_is_cut() {
+        let mut violations = Violations::default();
+        for _ in 0..10_000 {
+            violations.violated(&"x".repeat(100_000), false, &At::Member(&At::Root, "m"), "c");
+        }
+        let error = violations.into_result("ValidationException").expect_err("violations");
+        assert!(error.message.starts_with("10000 validation errors detected: Value 'xxx"), "{}", error.message);
+        assert!(error.message.ends_with("; and 9968 more"));
+        assert!(error.message.len() < 64 * 1024);
+    }
+}

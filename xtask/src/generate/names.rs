@@ -70,7 +70,8 @@ mod tests {
         for (name, expected) in cases.into_iter().chain([("Type", "type_"), ("logGroupName", "log_group_name")]) {
             assert_eq!(snake(name), expected);
         }
-        let cases = [("LATEST_PUBLISHED", "LatestPublished"), ("x86_64", "X86_64"), ("arm64", "Arm64"), ("None", "None")];
+        let cases =
+            [("LATEST_PUBLISHED", "LatestPublished"), ("x86_64", "X86_64"), ("arm64", "Arm64"), ("None", "None")];
         for (name, expected) in cases.into_iter().chain([("FunctionError.InitTimeout", "FunctionErrorInitTimeout")]) {
             assert_eq!(variant(name), expected);
         }

@@ -43,7 +43,11 @@ pub(super) fn translate(pattern: &str) -> Result<String> {
             }
             '(' if !in_class && chars.peek() == Some(&'?') => {
                 let ahead: String = chars.clone().take(3).collect();
-                if ahead.starts_with("?=") || ahead.starts_with("?!") || ahead.starts_with("?<=") || ahead.starts_with("?<!") {
+                if ahead.starts_with("?=")
+                    || ahead.starts_with("?!")
+                    || ahead.starts_with("?<=")
+                    || ahead.starts_with("?<!")
+                {
                     bail!("{pattern} looks around");
                 }
                 out.push('(');

@@ -12,8 +12,20 @@ use super::pattern;
 
 /// Names that the generated file uses for something else.
 const TAKEN: [&str; 14] = [
-    "BTreeMap", "Body", "Bytes", "Emit", "Error", "Exception", "Fields", "Input", "Members", "Option", "Output", "Rule",
-    "String", "Vec",
+    "BTreeMap",
+    "Body",
+    "Bytes",
+    "Emit",
+    "Error",
+    "Exception",
+    "Fields",
+    "Input",
+    "Members",
+    "Option",
+    "Output",
+    "Rule",
+    "String",
+    "Vec",
 ];
 
 struct Generator<'a> {
@@ -153,10 +165,7 @@ impl<'a> Generator<'a> {
 
     fn reader(&mut self, name: &str, shape: &Shape) -> Result<()> {
         let fields = if shape.members.is_empty() { "_" } else { "fields" };
-        write!(
-            self.out,
-            "impl Structure for {name} {{\nfn read({fields}: &mut Fields<'_, '_>) -> Taken<Self> {{\n"
-        )?;
+        write!(self.out, "impl Structure for {name} {{\nfn read({fields}: &mut Fields<'_, '_>) -> Taken<Self> {{\n")?;
         for (member, reference) in &shape.members {
             let rust = snake(member);
             let required = shape.required.contains(member);
@@ -188,7 +197,8 @@ impl<'a> Generator<'a> {
             );
             writeln!(self.out, "let {rust} = fields.{verb}_at({place}, {}, &{rule})?;", literal(member))?;
         }
-        let required: Vec<String> = shape.members.keys().filter(|m| shape.required.contains(m)).map(|m| snake(m)).collect();
+        let required: Vec<String> =
+            shape.members.keys().filter(|m| shape.required.contains(m)).map(|m| snake(m)).collect();
         match &required[..] {
             [] => {}
             [one] => writeln!(self.out, "let Some({one}) = {one} else {{ return Ok(None) }};")?,
@@ -250,7 +260,8 @@ impl<'a> Generator<'a> {
                 if let Some(value) = value {
                     let value = value.as_i64().with_context(|| format!("{bound} of {name} is not a whole number"))?;
                     // A length of at least nothing demands nothing.
-                    let idle = value == 0 && bound == "min" && !matches!(shape.kind.as_str(), "integer" | "long" | "double");
+                    let idle =
+                        value == 0 && bound == "min" && !matches!(shape.kind.as_str(), "integer" | "long" | "double");
                     if !idle {
                         write!(rule, ".{bound}({value})")?;
                     }
@@ -294,7 +305,12 @@ impl<'a> Generator<'a> {
         let names: Vec<String> = patterns.keys().map(|name| format!("&{name}")).collect();
         self.out.push_str("\n#[allow(unused_imports, reason = \"a service may have no patterns\")]\npub(crate) mod patterns {\nuse super::Pattern;\n\n");
         for (name, (source, regex)) in &patterns {
-            writeln!(self.out, "pub(super) static {name}: Pattern = Pattern::new({}, {});", literal(source), literal(regex))?;
+            writeln!(
+                self.out,
+                "pub(super) static {name}: Pattern = Pattern::new({}, {});",
+                literal(source),
+                literal(regex)
+            )?;
         }
         write!(
             self.out,
@@ -312,7 +328,8 @@ impl<'a> Generator<'a> {
         serve.sort();
         for name in &serve {
             let operation = &self.model.operations[name];
-            let input = operation.input.as_ref().with_context(|| format!("{name} without an input is not generated yet"))?;
+            let input =
+                operation.input.as_ref().with_context(|| format!("{name} without an input is not generated yet"))?;
             let shape = self.model.shape(&input.shape)?;
             let format = if shape.payload.is_some() {
                 "Format::Payload"
@@ -388,7 +405,9 @@ impl<'a> Generator<'a> {
         for operation in &self.served.serve {
             names.extend(self.model.operations[operation].errors.iter().map(|error| error.shape.as_str()));
         }
-        self.out.push_str("/// The exceptions of the operations that are served.\npub mod errors {\nuse super::*;\n\nexceptions! {\n");
+        self.out.push_str(
+            "/// The exceptions of the operations that are served.\npub mod errors {\nuse super::*;\n\nexceptions! {\n",
+        );
         for name in names {
             let shape = self.model.shape(name)?;
             let error = shape.error.as_ref();

@@ -125,9 +125,7 @@ pub(super) fn dispatch(served: &BTreeMap<String, Served>) -> String {
         "/// Reads the input; `None` if the operation is not served.\n\
          pub(crate) fn decode(request: &Request<'_>) -> Result<Option<Input>, Error> {\n\
          match request.operation.service {\n",
-        &|module, name| {
-            format!("operations::Service::{name} => Ok({module}::decode(request)?.map(Input::{name})),\n")
-        },
+        &|module, name| format!("operations::Service::{name} => Ok({module}::decode(request)?.map(Input::{name})),\n"),
         "_ => Ok(None),\n}\n}\n\n",
     );
     each(
