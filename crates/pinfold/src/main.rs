@@ -1,3 +1,35 @@
-//! Pinfold: a serverless platform in one binary.
+//! Pinfold: the binary. Arguments, wiring, signals, drain.
 
-fn main() {}
+#![forbid(unsafe_code)]
+#![expect(unreachable_pub, reason = "a binary exports nothing; here `pub` says what other modules may use")]
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod cli;
+mod client;
+mod commands;
+mod config;
+mod serve;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    // The wall starts this program again as its launcher, which must stay small: nothing may run before this.
+    if std::env::args_os().nth(1).is_some_and(|argument| argument == "__launcher") {
+        sandbox::launcher_main();
+    }
+    let cli = cli::Cli::parse();
+    let context = cli::Context::new(cli.global);
+    match commands::run(cli.command, &context) {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            if context.out.is_json() {
+                context.out.remark(failure.json());
+            } else {
+                context.out.remark(failure.text(context.out.colour_err()));
+            }
+            failure.exit.into()
+        }
+    }
+}
