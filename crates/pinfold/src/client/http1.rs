@@ -50,3 +50,76 @@ async fn connect(endpoint: &Endpoint) -> Result<TcpStream, ClientError> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+
+    use http::Method;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::super::find::Key;
+    use super::super::{Call, Client, Target};
+    use super::*;
+
+    fn client(port: u16) -> Client {
+        Client::new(Target {
+            endpoint: Endpoint { host: "127.0.0.1".into(), port },
+            key: Key { id: "AKIA".into(), secret: "s".into(), session_token: Some("token".into()) },
+            region: "us-east-1".into(),
+        })
+    }
+
+    /// What the server saw, and what the client made of the answer.
+    async fn ask(answer: &'static str) -> (String, Result<Answer, ClientError>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let port = listener.local_addr().expect("bound").port();
+        let server = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.expect("a caller");
+            let mut seen = vec![0; 4096];
+            let read = stream.read(&mut seen).await.expect("a request");
+            stream.write_all(answer.as_bytes()).await.expect("written");
+            String::from_utf8_lossy(&seen[..read]).into_owned()
+        });
+        let answer = client(port).call(Call::new("lambda", Method::GET, "/a%3Ab?c=d")).await;
+        (server.await.expect("it answered"), answer)
+    }
+
+    #[tokio::test]
+    async fn a_request_is_signed_and_its_answer_read_to_the_end() {
+        let (seen, answer) = ask("HTTP/1.1 200 OK\r\nx-y: z\r\ncontent-length: 2\r\n\r\nhi").await;
+        assert!(seen.starts_with("GET /a%3Ab?c=d HTTP/1.1\r\nhost: 127.0.0.1:"), "{seen}");
+        for part in [
+            "authorization: AWS4-HMAC-SHA256 Credential=AKIA/",
+            "/us-east-1/lambda/aws4_request",
+            "x-amz-security-token: token",
+        ] {
+            assert!(seen.contains(part), "{part} in {seen}");
+        }
+        let answer = answer.expect("it was good");
+        assert_eq!((answer.status, answer.header("x-y"), &answer.body[..]), (200, "z", &b"hi"[..]));
+        // Without a length the end of the connection is the end of the answer.
+        assert_eq!(&ask("HTTP/1.1 200 OK\r\nconnection: close\r\n\r\nhi").await.1.expect("good").body[..], b"hi");
+    }
+
+    #[tokio::test]
+    async fn each_way_to_fail_has_its_name() {
+        let refused =
+            ask("HTTP/1.1 404 N\r\nx-amzn-errortype: E\r\ncontent-length: 15\r\n\r\n{\"Message\":\"m\"}").await.1;
+        assert!(matches!(refused, Err(ClientError::Refused { status: 404, .. })), "{refused:?}");
+        let broken = ask("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhi").await.1;
+        assert!(matches!(broken, Err(ClientError::Broken { .. })), "{broken:?}");
+        let strange = ask("SSH-2.0-OpenSSH\r\n\r\n").await.1;
+        assert!(matches!(strange, Err(ClientError::Broken { .. })), "{strange:?}");
+        let port = {
+            let taken = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+            taken.local_addr().expect("bound").port()
+        };
+        let nobody = client(port).call(Call::new("lambda", Method::GET, "/")).await;
+        assert!(matches!(nobody, Err(ClientError::Unreachable { .. })), "{nobody:?}");
+        let silent = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let port = silent.local_addr().expect("bound").port();
+        let late = client(port).call(Call::new("lambda", Method::GET, "/").within(Duration::from_millis(50))).await;
+        assert!(matches!(late, Err(ClientError::TimedOut { .. })), "{late:?}");
+    }
+}
