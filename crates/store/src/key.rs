@@ -280,7 +280,8 @@ mod tests {
             prop_assert_eq!(other.subtree().contains(&key), shard.starts_with(&prefix));
             prop_assert_eq!(other.contains(&home), shard.starts_with(&prefix));
             prop_assert_eq!(home.lineage().count(), shard.len());
-            prop_assert_eq!(home.kind(), Shard::new(&shard[..1]).as_bytes());
+            let first = Shard::new(&shard[..1]);
+            prop_assert_eq!(home.kind(), first.as_bytes());
         }
     }
 

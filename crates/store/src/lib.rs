@@ -12,13 +12,18 @@
 
 pub mod batch;
 pub mod blobs;
+pub mod data_dir;
 pub mod error;
 pub mod key;
 pub mod limits;
 pub mod memory;
 pub mod read;
 pub mod record;
+pub mod seal;
+pub mod segments;
 
+mod disk;
+mod embedded;
 mod hints;
 
 use std::future::Future;
@@ -30,10 +35,12 @@ use tokio::sync::watch;
 
 pub use batch::{Answer, Batch, BatchId, Check, Committed, Epoch, Op, Revision, Sequence};
 pub use blobs::{BlobCondition, BlobError, BlobHead, BlobKey, BlobSource, Blobs};
+pub use data_dir::{DataDir, DataDirOptions, OpenError, StoreOptions};
 pub use error::{CommitError, Refusal, Source, StoreError};
 pub use key::{Key, KeyRange, Shard};
 pub use read::{Cursor, Direction, Due, JournalPage, Page, PageLimit, Read, ReadAnswer, Scan, Stored};
 pub use record::{DecodeError, Record};
+pub use seal::{KeyError, MasterKey, UnsealError};
 
 /// What the traits answer, so that they can be objects.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

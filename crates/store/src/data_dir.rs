@@ -1,0 +1,386 @@
+//! The data directory: one folder that one process owns, with everything durable in it.
+//!
+//! ```text
+//! LOCK       held by the process that it names
+//! FORMAT     the version of this layout
+//! KEY        a fingerprint of the master key, which itself is elsewhere
+//! state.db   records, journals, due-times (SQLite, with its -wal and -shm)
+//! blobs/     files
+//! segments/  log lines and usage facts, a folder for each kind
+//! cache/     what can be made again; kept
+//! scratch/   emptied at each start
+//! ```
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use crate::blobs::Blobs;
+use crate::disk::{is_forbidden, is_full, make_dir, replace_file, sync_dir};
+use crate::embedded::files::FileBlobs;
+use crate::embedded::{EmbeddedStore, OpenStoreError};
+use crate::error::Source;
+use crate::seal::{self, KeyError, MasterKey};
+use crate::segments::{SegmentError, SegmentOptions, Segments};
+use crate::{Store, embedded};
+
+pub use embedded::StoreOptions;
+
+/// The version of the layout that this binary writes.
+const FORMAT: u32 = 1;
+/// What stands before it in its file.
+const FORMAT_HEADER: &str = "pinfold data directory, format ";
+
+const LOCK_FILE: &str = "LOCK";
+const FORMAT_FILE: &str = "FORMAT";
+const KEY_FILE: &str = "KEY";
+const DATABASE: &str = "state.db";
+const BLOBS: &str = "blobs";
+const SEGMENTS: &str = "segments";
+const CACHE: &str = "cache";
+const SCRATCH: &str = "scratch";
+
+/// How a data directory is opened.
+#[derive(Debug, Clone, Default)]
+pub struct DataDirOptions {
+    /// For the store in it.
+    pub store: StoreOptions,
+}
+
+/// An open data directory. Dropping it lets go of everything at some later moment; [`DataDir::close`] says when.
+pub struct DataDir {
+    path: PathBuf,
+    lock: Arc<LockFile>,
+    store: Arc<EmbeddedStore>,
+    blobs: FileBlobs,
+    segments: Mutex<BTreeMap<String, Arc<Segments>>>,
+}
+
+/// The lock; held by each thread that may still write.
+#[derive(Debug)]
+pub(crate) struct LockFile(#[expect(dead_code, reason = "the lock lasts as long as the file is open")] File);
+
+/// Why a data directory was not opened. Nothing in it was changed then.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process has it.
+    #[error("the data directory {} is in use by {}", path.display(), holder(*pid))]
+    InUse {
+        /// The directory.
+        path: PathBuf,
+        /// Who has it, where that is known.
+        pid: Option<u32>,
+    },
+    /// A newer version wrote it.
+    #[error("the data directory {} has format {found}, written by a newer version; this one knows formats up to {known}", path.display())]
+    Newer {
+        /// The directory.
+        path: PathBuf,
+        /// Its format.
+        found: u32,
+        /// The newest format that this binary reads.
+        known: u32,
+    },
+    /// Something else stands in its place.
+    #[error("{} is not a directory", path.display())]
+    NotADirectory {
+        /// The path.
+        path: PathBuf,
+    },
+    /// It is a directory with something else in it.
+    #[error("{} is neither empty nor a data directory: name another one", path.display())]
+    Foreign {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// This user may not read or write there.
+    #[error("no permission to read and write the data directory {}", path.display())]
+    Permission {
+        /// The directory.
+        path: PathBuf,
+        /// What exactly was refused.
+        #[source]
+        source: Source,
+    },
+    /// There is no room to open it.
+    #[error("the disk of the data directory {} is full", path.display())]
+    Full {
+        /// The directory.
+        path: PathBuf,
+        /// What exactly was refused.
+        #[source]
+        source: Source,
+    },
+    /// What is in it cannot be read.
+    #[error("the data directory {} is damaged", path.display())]
+    Damaged {
+        /// The directory.
+        path: PathBuf,
+        /// What exactly is wrong.
+        #[source]
+        source: Source,
+    },
+    /// Something else went wrong.
+    #[error("open the data directory {}", path.display())]
+    Failed {
+        /// The directory.
+        path: PathBuf,
+        /// What exactly went wrong.
+        #[source]
+        source: Source,
+    },
+}
+
+/// What is in a file of ours is not what we write.
+#[derive(Debug, thiserror::Error)]
+#[error("{file} holds something else")]
+struct Unreadable {
+    file: &'static str,
+}
+
+impl DataDir {
+    /// Opens a data directory, or makes one (mode 0700) where there is none. Blocks, for some milliseconds.
+    ///
+    /// # Errors
+    /// Each of [`OpenError`]; nothing is changed then.
+    pub fn open(path: &Path, options: DataDirOptions) -> Result<Self, OpenError> {
+        Self::open_parts(path, &options).map_err(|error| error.of(path))
+    }
+
+    fn open_parts(path: &Path, options: &DataDirOptions) -> Result<Self, Trouble> {
+        make_dirs(path)?;
+        let path = path.canonicalize()?;
+        refuse_foreign(&path)?;
+        let lock = Arc::new(LockFile::take(&path.join(LOCK_FILE))?);
+        check_format(&path.join(FORMAT_FILE))?;
+        restrict(&path)?;
+        for folder in [BLOBS, SEGMENTS, CACHE, SCRATCH] {
+            make_dir(&path.join(folder))?;
+        }
+        empty(&path.join(SCRATCH))?;
+        let store = EmbeddedStore::open(&path.join(DATABASE), &options.store, &lock)?;
+        // The database's own entry, which its library does not make durable.
+        sync_dir(&path)?;
+        let blobs = FileBlobs::open(path.join(BLOBS), Arc::clone(&lock))?;
+        Ok(Self { path, lock, store: Arc::new(store), blobs, segments: Mutex::default() })
+    }
+
+    /// Records, journals and due-times.
+    pub fn store(&self) -> Arc<dyn Store> {
+        Arc::clone(&self.store) as Arc<dyn Store>
+    }
+
+    /// Files.
+    pub fn blobs(&self) -> Arc<dyn Blobs> {
+        Arc::new(self.blobs.clone())
+    }
+
+    /// Opens the segments of this name (letters, digits, `-` and `_`); the second time it gives the same ones, and the
+    /// options of the first time hold.
+    ///
+    /// # Errors
+    /// Another name, or a folder that cannot be read or made.
+    pub fn segments(&self, name: &str, options: SegmentOptions) -> Result<Arc<Segments>, SegmentError> {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+        if name.is_empty() || name.len() > 64 || !name.bytes().all(plain) {
+            return Err(SegmentError::BadName(name.to_owned()));
+        }
+        let mut open = self.segments.lock();
+        if let Some(segments) = open.get(name) {
+            return Ok(Arc::clone(segments));
+        }
+        let folder = self.path.join(SEGMENTS).join(name);
+        make_dir(&folder).map_err(|source| SegmentError::failed("make the folder of", name, source))?;
+        let segments = Arc::new(Segments::open(name, folder, options, Arc::clone(&self.lock))?);
+        open.insert(name.to_owned(), Arc::clone(&segments));
+        Ok(segments)
+    }
+
+    /// The master key from this file. The data directory remembers a fingerprint of the first one; from then on only that
+    /// one is accepted, and a lost one is never replaced.
+    ///
+    /// # Errors
+    /// See [`KeyError`]; each message says what to do.
+    pub fn master_key(&self, key_file: &Path) -> Result<MasterKey, KeyError> {
+        seal::key_of(&self.path, &self.path.join(KEY_FILE), key_file)
+    }
+
+    /// The directory, without links.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// For files that no other start of the platform needs; empty after each start.
+    pub fn scratch_dir(&self) -> PathBuf {
+        self.path.join(SCRATCH)
+    }
+
+    /// For files that can be made again from what is durable, and that are kept from one start to the next. A file
+    /// there may be half written after a crash: make it durable first, then give it its name.
+    pub fn cache_dir(&self) -> PathBuf {
+        self.path.join(CACHE)
+    }
+
+    /// Writes what is still waiting, then lets go of every file and of the lock. Whoever still holds a part of the
+    /// directory finds it closed.
+    pub async fn close(&self) {
+        let segments: Vec<_> = std::mem::take(&mut *self.segments.lock()).into_values().collect();
+        let store = Arc::clone(&self.store);
+        let closed = tokio::task::spawn_blocking(move || {
+            for segments in segments {
+                segments.close();
+            }
+            store.close();
+        });
+        if closed.await.is_err() {
+            tracing::error!("closing the data directory panicked");
+        }
+    }
+}
+
+impl LockFile {
+    fn take(path: &Path) -> Result<Self, Trouble> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(libc::O_NOFOLLOW);
+        let mut file = options.open(path)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut text = String::new();
+                let _ = file.read_to_string(&mut text);
+                return Err(Trouble::InUse(text.trim().parse().ok()));
+            }
+            Err(TryLockError::Error(error)) => return Err(error.into()),
+        }
+        let pid = format!("{}\n", std::process::id());
+        file.rewind()?;
+        file.write_all(pid.as_bytes())?;
+        file.set_len(pid.len() as u64)?;
+        Ok(Self(file))
+    }
+}
+
+/// What went wrong, before the path is added.
+enum Trouble {
+    InUse(Option<u32>),
+    Newer { found: u32, known: u32 },
+    NotADirectory,
+    Foreign,
+    Full(Source),
+    Damaged(Source),
+    Io(io::Error),
+    Failed(Source),
+}
+
+impl Trouble {
+    fn of(self, path: &Path) -> OpenError {
+        let path = path.to_owned();
+        match self {
+            Self::InUse(pid) => OpenError::InUse { path, pid },
+            Self::Newer { found, known } => OpenError::Newer { path, found, known },
+            Self::NotADirectory => OpenError::NotADirectory { path },
+            Self::Foreign => OpenError::Foreign { path },
+            Self::Full(source) => OpenError::Full { path, source },
+            Self::Damaged(source) => OpenError::Damaged { path, source },
+            Self::Io(error) if is_full(&error) => OpenError::Full { path, source: Arc::new(error) },
+            Self::Io(error) if is_forbidden(&error) => OpenError::Permission { path, source: Arc::new(error) },
+            Self::Io(error) => OpenError::Failed { path, source: Arc::new(error) },
+            Self::Failed(source) => OpenError::Failed { path, source },
+        }
+    }
+}
+
+impl From<io::Error> for Trouble {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl From<OpenStoreError> for Trouble {
+    fn from(error: OpenStoreError) -> Self {
+        match error {
+            OpenStoreError::Newer { found, known } => Self::Newer { found, known },
+            OpenStoreError::Full(source) => Self::Full(source),
+            OpenStoreError::Damaged(source) => Self::Damaged(source),
+            OpenStoreError::Failed(source) => Self::Failed(source),
+        }
+    }
+}
+
+fn holder(pid: Option<u32>) -> String {
+    pid.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"))
+}
+
+/// Makes the directory and those above it that are missing.
+fn make_dirs(path: &Path) -> Result<(), Trouble> {
+    match fs::metadata(path) {
+        Ok(found) if found.is_dir() => return Ok(()),
+        Ok(_) => return Err(Trouble::NotADirectory),
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => return Err(Trouble::NotADirectory),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
+        Err(_) => {}
+    }
+    let path = std::path::absolute(path)?;
+    let missing: Vec<_> = path.ancestors().take_while(|above| !above.exists()).collect();
+    for above in missing.into_iter().rev() {
+        make_dir(above)?;
+    }
+    Ok(())
+}
+
+/// A folder with other things in it is not taken over; what an interrupted first start leaves is.
+fn refuse_foreign(path: &Path) -> Result<(), Trouble> {
+    if path.join(FORMAT_FILE).exists() {
+        return Ok(());
+    }
+    for entry in fs::read_dir(path)? {
+        let name = entry?.file_name();
+        let unfinished = [LOCK_FILE, "FORMAT.new", "lost+found"];
+        if !unfinished.iter().any(|ours| name == *ours) {
+            return Err(Trouble::Foreign);
+        }
+    }
+    Ok(())
+}
+
+fn check_format(path: &Path) -> Result<(), Trouble> {
+    let text = match fs::read(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Ok(replace_file(path, format!("{FORMAT_HEADER}{FORMAT}\n").as_bytes())?);
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let number = std::str::from_utf8(&text).ok().and_then(|text| text.trim_end().strip_prefix(FORMAT_HEADER));
+    match number.and_then(|number| number.parse().ok()) {
+        None => Err(Trouble::Damaged(Arc::new(Unreadable { file: FORMAT_FILE }))),
+        Some(found) if found > FORMAT => Err(Trouble::Newer { found, known: FORMAT }),
+        Some(_) => Ok(()),
+    }
+}
+
+/// What is in it is for its owner alone, also where the folder was made by someone else.
+fn restrict(path: &Path) -> io::Result<()> {
+    if fs::metadata(path)?.permissions().mode() & 0o077 != 0 {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o700))?;
+    }
+    Ok(())
+}
+
+/// Removes what is in a folder, without following links.
+fn empty(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            fs::remove_dir_all(entry.path())?;
+        } else {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}

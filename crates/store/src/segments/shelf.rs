@@ -1,0 +1,212 @@
+//! The segments of a folder in the order of their positions: what is found at open, what is added, what is deleted.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use base::time::Timestamp;
+use parking_lot::Mutex;
+
+use super::frame::{Index, Span};
+use super::raw::RawSegment;
+use super::sealed::SealedSegment;
+use crate::disk::{remove_if_there, sync_dir};
+
+/// Indexes of sealed segments that are kept in memory.
+const INDEXES_CACHED: usize = 4;
+/// Positions that are skipped at each open: what a power cut took may have been shown to someone who goes on after it.
+const POSITIONS_SKIPPED: u64 = 1 << 24;
+const RAW: &str = "raw";
+const SEALED: &str = "sealed";
+
+/// One file.
+#[derive(Debug, Clone)]
+pub(super) enum Segment {
+    Raw(Arc<RawSegment>),
+    Sealed(Arc<SealedSegment>),
+}
+
+/// All files of a folder, by the position that each begins with.
+#[derive(Debug)]
+pub(super) struct Shelf {
+    folder: PathBuf,
+    segments: Mutex<BTreeMap<u64, Segment>>,
+    /// The newest first.
+    indexes: Mutex<Vec<(u64, Arc<Index>)>>,
+}
+
+/// What an open found.
+pub(super) struct Found {
+    pub(super) shelf: Shelf,
+    /// Raw segments in order; all but the last wait to be sealed.
+    pub(super) raw: Vec<u64>,
+    /// The next position to give.
+    pub(super) next: u64,
+    /// Torn bytes that were cut.
+    pub(super) bytes_cut: u64,
+}
+
+impl Shelf {
+    pub(super) fn open(folder: PathBuf) -> io::Result<Found> {
+        let mut segments = BTreeMap::new();
+        let (mut raw_files, mut sealed_files) = (Vec::new(), Vec::new());
+        for entry in fs::read_dir(&folder)? {
+            let path = entry?.path();
+            let first = path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse::<u64>().ok());
+            match (first, path.extension().and_then(|extension| extension.to_str())) {
+                (Some(first), Some(RAW)) => raw_files.push((first, path)),
+                (Some(first), Some(SEALED)) => sealed_files.push((first, path)),
+                (_, Some("new")) => fs::remove_file(&path)?,
+                _ => {}
+            }
+        }
+        for (first, path) in sealed_files {
+            match SealedSegment::open(&path) {
+                Ok(segment) => drop(segments.insert(first, Segment::Sealed(Arc::new(segment)))),
+                Err(error) if error.kind() == ErrorKind::InvalidData => {
+                    tracing::error!(path = %path.display(), "a sealed segment is damaged; its entries are not shown");
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        raw_files.sort_unstable();
+        let (mut raw, mut bytes_cut) = (Vec::new(), 0);
+        for (first, path) in raw_files {
+            // Sealed already; only the deletion was lost.
+            if segments.contains_key(&first) {
+                fs::remove_file(&path)?;
+                continue;
+            }
+            let (segment, cut) = RawSegment::recover(&path)?;
+            bytes_cut += cut;
+            raw.push(first);
+            segments.insert(first, Segment::Raw(Arc::new(segment)));
+        }
+        let last = segments.iter().next_back().map(|(first, segment)| segment.span().map_or(*first, |span| span.last));
+        let next = last.map_or(1, |last| last + POSITIONS_SKIPPED);
+        let shelf = Self { folder, segments: Mutex::new(segments), indexes: Mutex::default() };
+        Ok(Found { shelf, raw, next, bytes_cut })
+    }
+
+    /// Makes a new raw segment that begins with this position.
+    pub(super) fn create(&self, first: u64) -> io::Result<Arc<RawSegment>> {
+        let segment = Arc::new(RawSegment::create(&self.path(first, RAW))?);
+        self.segments.lock().insert(first, Segment::Raw(Arc::clone(&segment)));
+        Ok(segment)
+    }
+
+    pub(super) fn get(&self, first: u64) -> Option<Segment> {
+        self.segments.lock().get(&first).cloned()
+    }
+
+    /// The files, in order, that may hold something of this span.
+    pub(super) fn within(&self, span: Span) -> Vec<(u64, Segment)> {
+        let segments = self.segments.lock();
+        let concerned = |segment: &Segment| segment.span().is_some_and(|found| found.meets(span));
+        segments.iter().filter(|(_, found)| concerned(found)).map(|(first, found)| (*first, found.clone())).collect()
+    }
+
+    /// Puts the compressed form in place of a raw segment. The raw file goes only when the other is durable.
+    pub(super) fn seal(&self, first: u64) -> io::Result<()> {
+        let Some(Segment::Raw(raw)) = self.get(first) else { return Ok(()) };
+        let sealed = SealedSegment::write(&raw, &self.path(first, SEALED))?;
+        {
+            let mut segments = self.segments.lock();
+            match sealed {
+                Some(sealed) => drop(segments.insert(first, Segment::Sealed(Arc::new(sealed)))),
+                None => drop(segments.remove(&first)),
+            }
+        }
+        remove_if_there(&self.path(first, RAW)).map(drop)
+    }
+
+    /// Deletes the oldest sealed segments until all files together are no larger; tells how many went.
+    pub(super) fn shrink(&self, bytes_max: u64) -> io::Result<usize> {
+        let mut bytes = self.bytes();
+        self.delete_while(|segment| {
+            let more = bytes > bytes_max;
+            bytes -= segment.file_bytes.min(bytes);
+            more
+        })
+    }
+
+    /// Deletes the sealed segments that hold only what is older; tells how many went.
+    pub(super) fn retire(&self, before: Timestamp) -> io::Result<usize> {
+        self.delete_while(|segment| segment.span.to < before)
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        self.segments.lock().values().map(Segment::bytes).sum()
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.segments.lock().len()
+    }
+
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The index of a sealed segment, from memory where it was used lately.
+    pub(super) fn index(&self, first: u64, segment: &SealedSegment) -> io::Result<Arc<Index>> {
+        let cached = self.indexes.lock().iter().find(|(of, _)| *of == first).map(|(_, index)| Arc::clone(index));
+        if let Some(index) = cached {
+            return Ok(index);
+        }
+        let index = Arc::new(segment.index()?);
+        let mut indexes = self.indexes.lock();
+        indexes.retain(|(of, _)| *of != first);
+        indexes.insert(0, (first, Arc::clone(&index)));
+        indexes.truncate(INDEXES_CACHED);
+        Ok(index)
+    }
+
+    /// From the oldest sealed segment on, as long as `wanted` says so; those that stay between are passed over.
+    fn delete_while(&self, mut wanted: impl FnMut(&SealedSegment) -> bool) -> io::Result<usize> {
+        let mut gone = Vec::new();
+        self.segments.lock().retain(|_, segment| match segment {
+            Segment::Sealed(sealed) if wanted(sealed) => {
+                gone.push(Arc::clone(sealed));
+                false
+            }
+            _ => true,
+        });
+        for segment in &gone {
+            remove_if_there(segment.path())?;
+        }
+        if !gone.is_empty() {
+            sync_dir(&self.folder)?;
+        }
+        Ok(gone.len())
+    }
+
+    fn path(&self, first: u64, extension: &str) -> PathBuf {
+        self.folder.join(format!("{first:020}.{extension}"))
+    }
+}
+
+impl Segment {
+    /// `None` while it is empty.
+    pub(super) fn span(&self) -> Option<Span> {
+        match self {
+            Self::Raw(raw) => raw.with_index(Index::span),
+            Self::Sealed(sealed) => Some(sealed.span),
+        }
+    }
+
+    fn bytes(&self) -> u64 {
+        match self {
+            Self::Raw(raw) => raw.length(),
+            Self::Sealed(sealed) => sealed.file_bytes,
+        }
+    }
+}
+
+impl Span {
+    /// Whether both may hold the same entry; ends are included.
+    pub(super) fn meets(self, other: Self) -> bool {
+        self.first <= other.last && other.first <= self.last && self.from <= other.to && other.from <= self.to
+    }
+}
