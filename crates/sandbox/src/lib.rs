@@ -2,20 +2,30 @@
 
 #![deny(missing_docs)]
 
+pub mod bare;
+mod cell;
+mod guest;
 mod instance;
 mod packs;
 mod ports;
 mod spec;
+mod unpack;
+pub mod wall;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use base::time::{Clock, SystemClock};
 
+use cell::Maker;
 pub use instance::Instance;
+use instance::Surroundings;
 pub use packs::{Interpreter, MissingInterpreter, Packs, Served};
 pub use ports::{LogSink, SdkConnection, SdkDoor, SdkSlot};
 pub use spec::{ColdStart, GuestCredentials, InitFailure, InstanceSpec, LaunchError, Ran, Work};
+pub use unpack::{NativeFile, Refusal, UnpackError, UnpackReport};
+pub use wall::{Probes, StartError, Tier, launcher_main};
+use wall::{Wall, WallOptions, Weaken};
 
 /// How this machine's wall is built.
 #[derive(Clone)]
@@ -30,6 +40,8 @@ pub struct SandboxOptions {
     pub uid_base: u32,
     /// How many prepared places the launcher keeps, so that a start does not wait for the kernel.
     pub spares: usize,
+    /// The program that serves `__launcher`; `None`: this one.
+    pub program: Option<PathBuf>,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
 }
@@ -43,80 +55,72 @@ impl SandboxOptions {
             allow_weak: false,
             uid_base: 700_000,
             spares: 2,
+            program: None,
             clock: Arc::new(SystemClock),
         }
     }
 }
 
-/// How much of the wall this machine can enforce.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Tier {
-    /// Everything.
-    Full,
-    /// Everything but what is named; guests run.
-    Reduced {
-        /// What is missing, each with its fix, in words for the operator.
-        missing: Vec<String>,
-    },
-    /// No user namespaces; guests run only because the operator allowed it.
-    Weak {
-        /// What is missing, each with its fix, in words for the operator.
-        missing: Vec<String>,
-    },
-    /// Guests do not run.
-    Refused {
-        /// What is missing, each with its fix, in words for the operator.
-        missing: Vec<String>,
-    },
-}
-
-/// The platform could not make its wall.
-#[derive(Debug, thiserror::Error)]
-#[error("start the sandbox launcher")]
-pub struct StartError(#[from] std::io::Error);
-
 /// Starts instances behind the wall. Cheap to clone.
 #[derive(Clone)]
 pub struct Sandbox {
-    inner: Arc<Inner>,
-}
-
-struct Inner {
-    packs: Packs,
-    clock: Arc<dyn Clock>,
-    sdk_door: OnceLock<Arc<dyn SdkDoor>>,
+    packs: Arc<Packs>,
+    wall: Wall,
+    surroundings: Surroundings,
 }
 
 impl Sandbox {
     /// Starts the launcher, sweeps what an earlier platform with the same label left behind, and probes what the machine
     /// can enforce. Call it before the async runtime starts its threads.
     pub fn start(options: SandboxOptions) -> Result<Self, StartError> {
-        Ok(Self { inner: Arc::new(Inner { packs: Packs::new(), clock: options.clock, sdk_door: OnceLock::new() }) })
+        let wall = Wall::start(WallOptions {
+            label: options.label,
+            state_dir: options.state_dir,
+            allow_weak: options.allow_weak,
+            uid_base: options.uid_base,
+            spares: options.spares,
+            program: options.program,
+            weaken: Weaken::default(),
+        })?;
+        let maker = Maker::Walled(wall.clone());
+        let surroundings = Surroundings { maker, clock: options.clock, sdk_door: Arc::new(OnceLock::new()) };
+        Ok(Self { packs: Arc::new(Packs::new()), wall, surroundings })
     }
 
     /// How much of the wall this machine can enforce.
-    pub fn tier(&self) -> &Tier {
-        &Tier::Full
+    pub fn tier(&self) -> Tier {
+        self.wall.tier()
+    }
+
+    /// What was probed at the start.
+    pub fn probes(&self) -> &Probes {
+        self.wall.probes()
+    }
+
+    /// What the operator should know about the wall, a sentence each; none if all of it stands.
+    pub fn tier_notices(&self) -> Vec<String> {
+        self.wall.probes().missing()
+    }
+
+    /// Unpacks a code package in a sandboxed child.
+    pub async fn unpack(&self, zip: &Path, into: &Path) -> Result<UnpackReport, UnpackError> {
+        self.wall.unpack(zip, into).await
     }
 
     /// The interpreters of this machine.
     pub fn packs(&self) -> &Packs {
-        &self.inner.packs
+        &self.packs
     }
 
     /// Where guests' SDK connections go from now on; until this is called they are closed at once. Only the first call
     /// has an effect.
     pub fn open_sdk_door(&self, door: Arc<dyn SdkDoor>) {
-        let _ = self.inner.sdk_door.set(door);
+        let _ = self.surroundings.sdk_door.set(door);
     }
 
     /// Starts an instance and returns once its init is done. An init that exceeds
     /// [`model::limits::INIT_SECS_MAX`] is ended and run again within the first invocation, as Lambda does.
     pub async fn launch(&self, spec: InstanceSpec, sink: Arc<dyn LogSink>) -> Result<Instance, LaunchError> {
-        let _ = (&self.inner.clock, sink);
-        Err(LaunchError::Sandbox {
-            function: spec.function.arn(),
-            source: std::io::Error::from(std::io::ErrorKind::Unsupported),
-        })
+        Instance::launch(self.surroundings.clone(), &self.packs, spec, sink).await
     }
 }

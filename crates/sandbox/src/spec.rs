@@ -119,7 +119,7 @@ pub enum LaunchError {
         function: String,
         /// What went wrong.
         #[source]
-        source: std::io::Error,
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
 }
 
