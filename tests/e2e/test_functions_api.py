@@ -1,0 +1,394 @@
+"""Functions through boto3: create, get, list, update, delete; waiters, revisions, states, and every modelled exception."""
+
+import base64
+import hashlib
+import json
+import re
+
+import botocore
+import pytest
+from harness import lambdas, packages, wait
+from harness.lambdas import ROLE, create, fresh
+
+ECHO = packages.python("def handler(event, context):\n    return event\n")
+
+
+def test_a_function_is_created_and_described(platform, lam):
+    name = fresh("described")
+    made = lam.create_function(
+        FunctionName=name,
+        Runtime="python3.12",
+        Handler="app.handler",
+        Role=ROLE,
+        Code={"ZipFile": ECHO},
+        Description="What it is for",
+        Timeout=7,
+        MemorySize=256,
+        EphemeralStorage={"Size": 1024},
+        Environment={"Variables": {"COLOUR": "blue"}},
+        Tags={"team": "a"},
+    )
+    assert made["ResponseMetadata"]["HTTPStatusCode"] == 201
+    assert made["State"] == "Pending"
+    assert made["StateReasonCode"] == "Creating"
+    lambdas.active(lam, name)
+
+    found = lam.get_function(FunctionName=name)
+    settings = found["Configuration"]
+    expected = {
+        "FunctionName": name,
+        "FunctionArn": f"arn:aws:lambda:{platform.region}:{platform.account}:function:{name}",
+        "Runtime": "python3.12",
+        "Handler": "app.handler",
+        "Role": ROLE,
+        "Description": "What it is for",
+        "Timeout": 7,
+        "MemorySize": 256,
+        "EphemeralStorage": {"Size": 1024},
+        "Environment": {"Variables": {"COLOUR": "blue"}},
+        "CodeSize": len(ECHO),
+        "CodeSha256": base64.b64encode(hashlib.sha256(ECHO).digest()).decode(),
+        "Version": "$LATEST",
+        "State": "Active",
+        "LastUpdateStatus": "Successful",
+        "PackageType": "Zip",
+        "Architectures": ["x86_64"],
+    }
+    assert {key: settings.get(key) for key in expected} == expected
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+0000", settings["LastModified"])
+    assert re.fullmatch(r"[0-9a-f-]{36}", settings["RevisionId"])
+    assert found["Tags"] == {"team": "a"}
+    assert found["Code"]["RepositoryType"] == "S3"
+
+    again = lam.get_function_configuration(FunctionName=settings["FunctionArn"])
+    assert again["RevisionId"] == settings["RevisionId"]
+
+
+@pytest.mark.parametrize("form", ["{name}", "{account}:{name}", "{account}:function:{name}", "{arn}"])
+def test_a_function_is_found_by_every_form_of_its_name(platform, lam, form):
+    name = create(lam, code=ECHO)
+    arn = f"arn:aws:lambda:{platform.region}:{platform.account}:function:{name}"
+    if form == "{account}:{name}":
+        pytest.skip("Lambda's pattern for partial ARNs wants `function:` between account and name")
+    found = lam.get_function_configuration(FunctionName=form.format(name=name, account=platform.account, arn=arn))
+    assert found["FunctionArn"] == arn
+
+
+def test_defaults_are_those_of_lambda(lam):
+    name = create(lam, code=ECHO)
+    found = lam.get_function_configuration(FunctionName=name)
+    assert (found["Timeout"], found["MemorySize"], found["EphemeralStorage"]) == (3, 128, {"Size": 512})
+    assert found["TracingConfig"] == {"Mode": "PassThrough"}
+    assert found["Description"] == ""
+    assert "Environment" not in found
+
+
+def test_a_list_goes_over_three_pages(lam):
+    stem = fresh("paged")
+    names = sorted(create(lam, f"{stem}-{n:02}", code=ECHO, wait_active=False) for n in range(7))
+    pages = list(lam.get_paginator("list_functions").paginate(PaginationConfig={"PageSize": 3}))
+    assert len(pages) >= 3
+    assert all(len(page["Functions"]) <= 3 for page in pages)
+    listed = [f["FunctionName"] for page in pages for f in page["Functions"]]
+    assert [name for name in listed if name.startswith(stem)] == names
+    assert len(listed) == len(set(listed)), "no function twice"
+    for name in names:
+        lam.delete_function(FunctionName=name)
+    listed = [f["FunctionName"] for page in lam.get_paginator("list_functions").paginate() for f in page["Functions"]]
+    assert not [name for name in listed if name.startswith(stem)]
+
+
+def test_a_page_goes_on_after_its_last_function_was_deleted(lam):
+    stem = fresh("gone")
+    names = sorted(create(lam, f"{stem}-{n}", code=ECHO, wait_active=False) for n in range(4))
+    first = lam.list_functions(MaxItems=50)
+    while names[1] not in [f["FunctionName"] for f in first["Functions"]] and "NextMarker" in first:
+        first = lam.list_functions(MaxItems=50, Marker=first["NextMarker"])
+    one = lam.list_functions(MaxItems=1)
+    lam.delete_function(FunctionName=one["Functions"][0]["FunctionName"])
+    rest = lam.list_functions(MaxItems=50, Marker=one["NextMarker"])
+    assert one["Functions"][0]["FunctionName"] not in [f["FunctionName"] for f in rest["Functions"]]
+    assert rest["Functions"], "the rest is still listed"
+
+
+def test_code_and_configuration_are_updated_with_revisions(lam):
+    name = create(lam, code=ECHO)
+    lam.get_waiter("function_active_v2").wait(FunctionName=name)
+    before = lam.get_function_configuration(FunctionName=name)
+    assert lambdas.call(lam, name, {"n": 1}) == {"n": 1}
+
+    newer = packages.python("def handler(event, context):\n    return 'newer'\n")
+    updated = lam.update_function_code(FunctionName=name, ZipFile=newer, RevisionId=before["RevisionId"])
+    assert updated["LastUpdateStatus"] == "InProgress"
+    lam.get_waiter("function_updated_v2").wait(FunctionName=name)
+    assert lambdas.call(lam, name) == "newer"
+    middle = lam.get_function_configuration(FunctionName=name)
+    assert middle["RevisionId"] != before["RevisionId"]
+    assert middle["CodeSha256"] != before["CodeSha256"]
+
+    with pytest.raises(lam.exceptions.PreconditionFailedException):
+        lam.update_function_configuration(FunctionName=name, Timeout=9, RevisionId=before["RevisionId"])
+    lam.update_function_configuration(FunctionName=name, Timeout=9, RevisionId=middle["RevisionId"])
+    lam.get_waiter("function_updated_v2").wait(FunctionName=name)
+    after = lam.get_function_configuration(FunctionName=name)
+    assert (after["Timeout"], after["CodeSha256"], after["Handler"]) == (9, middle["CodeSha256"], "app.handler")
+
+
+def test_new_settings_reach_the_next_invocation(lam):
+    name = create(lam, Environment={"Variables": {"COLOUR": "blue"}})
+    assert lambdas.call(lam, name, {"do": "environment"})["COLOUR"] == "blue"
+    lam.update_function_configuration(FunctionName=name, Environment={"Variables": {"COLOUR": "red"}})
+    lambdas.active(lam, name)
+    assert lambdas.call(lam, name, {"do": "environment"})["COLOUR"] == "red"
+
+
+def test_a_dry_run_changes_nothing(lam):
+    name = create(lam, code=ECHO)
+    before = lam.get_function_configuration(FunctionName=name)
+    newer = packages.python("def handler(event, context):\n    return 'newer'\n")
+    lam.update_function_code(FunctionName=name, ZipFile=newer, DryRun=True)
+    after = lam.get_function_configuration(FunctionName=name)
+    assert (after["CodeSha256"], after["RevisionId"]) == (before["CodeSha256"], before["RevisionId"])
+
+
+def test_a_deleted_function_is_gone_and_its_name_is_free(lam):
+    name = create(lam, code=ECHO)
+    lambdas.call(lam, name)
+    lam.delete_function(FunctionName=name)
+    for ask in (lam.get_function, lam.get_function_configuration, lam.delete_function, lam.invoke):
+        with pytest.raises(lam.exceptions.ResourceNotFoundException) as refused:
+            ask(FunctionName=name)
+        assert f"function:{name}" in refused.value.response["Error"]["Message"]
+    create(lam, name, code=packages.python("def handler(event, context):\n    return 'another'\n"))
+    assert lambdas.call(lam, name) == "another"
+
+
+def test_a_waiter_sees_pending_before_active(lam):
+    name = fresh("waited")
+    made = lam.create_function(FunctionName=name, Runtime="python3.11", Handler="app.handler", Role=ROLE, Code={"ZipFile": ECHO})
+    assert made["State"] == "Pending"
+    lam.get_waiter("function_active_v2").wait(FunctionName=name, WaiterConfig={"Delay": 1, "MaxAttempts": 20})
+    assert lam.get_function(FunctionName=name)["Configuration"]["State"] == "Active"
+
+
+def test_a_waiter_sees_failed(make_platform, make_home):
+    home = make_home()
+    nothing = home.path / "nothing"
+    nothing.mkdir(mode=0o755)
+    running = make_platform(home=home, env={"PATH": str(nothing)})
+    lam = running.client("lambda")
+    name = fresh("failed")
+    # A version that no machine of today has, so that nothing can be found for it even in well-known places.
+    made = lam.create_function(FunctionName=name, Runtime="nodejs20.x", Handler="i.h", Role=ROLE, Code={"ZipFile": packages.node("")})
+    assert made["State"] == "Pending"
+
+    def settled():
+        found = lam.get_function_configuration(FunctionName=name)
+        return found if found["State"] != "Pending" else None
+
+    found = wait.until(settled, "the function is settled")
+    if found["State"] == "Active":
+        running.stop()
+        pytest.skip("Node.js was found although the search path is empty; the waiter for Failed is not proven here")
+    assert found["StateReason"] and found["StateReasonCode"]
+    with pytest.raises(botocore.exceptions.WaiterError):
+        lam.get_waiter("function_active_v2").wait(FunctionName=name, WaiterConfig={"Delay": 1, "MaxAttempts": 3})
+    running.stop()
+
+
+# ---- every modelled exception
+
+
+def refuse(lam, operation, **request):
+    """Makes a request that must be refused; answers the error's code, status and message."""
+    with pytest.raises(botocore.exceptions.ClientError) as refused:
+        getattr(lam, operation)(**request)
+    response = refused.value.response
+    return response["Error"]["Code"], response["ResponseMetadata"]["HTTPStatusCode"], response["Error"]["Message"]
+
+
+def new(**more):
+    """A good request to create a function, with changes."""
+    base = {"FunctionName": fresh(), "Runtime": "python3.12", "Handler": "app.handler", "Role": ROLE, "Code": {"ZipFile": ECHO}}
+    return {key: value for key, value in {**base, **more}.items() if value is not None}
+
+
+REFUSED_CREATIONS = [
+    ("an unknown runtime", {"Runtime": "python2.7"}, "runtime"),
+    ("a runtime of another language", {"Runtime": "cobol85"}, "runtime"),
+    ("no runtime", {"Runtime": None}, "[Rr]untime"),
+    ("no handler", {"Handler": None}, "[Hh]andler"),
+    ("an image", {"PackageType": "Image", "Code": {"ImageUri": "x"}, "Runtime": None, "Handler": None}, "[Ii]mage"),
+    ("file systems", {"FileSystemConfigs": [{"Arn": "arn:aws:elasticfilesystem:us-east-1:000000000000:access-point/fsap-0123456789abcdef0", "LocalMountPath": "/mnt/x"}]}, "FileSystemConfig"),
+    ("code in a bucket", {"Code": {"S3Bucket": "b", "S3Key": "k"}}, "S3|ZipFile"),
+    ("no zip file", {"Code": {"ZipFile": b"this is no zip file"}}, "[Zz]ip"),
+    ("an empty zip file", {"Code": {"ZipFile": packages.zip_of({})}}, "[Zz]ip|empty"),
+    ("a reserved variable", {"Environment": {"Variables": {"AWS_REGION": "x"}}}, "AWS_REGION"),
+    ("too large an environment", {"Environment": {"Variables": {"A": "x" * 5000}}}, "4096|4 ?KB|[Ee]nvironment"),
+]
+
+
+@pytest.mark.parametrize("what, change, message", REFUSED_CREATIONS, ids=[row[0] for row in REFUSED_CREATIONS])
+def test_a_function_that_cannot_work_is_refused_by_name(lam, what, change, message):
+    code, status, said = refuse(lam, "create_function", **new(**change))
+    assert (code, status) == ("InvalidParameterValueException", 400), said
+    assert re.search(message, said), said
+
+
+CONSTRAINTS = [
+    ("a name with a space", {"FunctionName": "not a name"}, "functionName"),
+    ("no time at all", {"Timeout": 0}, "timeout"),
+    ("too much time", {"Timeout": 901}, "timeout"),
+    ("too little memory", {"MemorySize": 127}, "memorySize"),
+    ("too much memory", {"MemorySize": 50000}, "memorySize"),
+    ("too small a disk", {"EphemeralStorage": {"Size": 100}}, "[sS]ize"),
+    ("too long a description", {"Description": "x" * 257}, "description"),
+    ("a role that is none", {"Role": "me"}, "role"),
+    ("a variable that is no name", {"Environment": {"Variables": {"1-2": "x"}}}, "environment"),
+]
+
+
+@pytest.mark.parametrize("what, change, member", CONSTRAINTS, ids=[row[0] for row in CONSTRAINTS])
+def test_a_value_outside_its_constraint_is_refused(platform, what, change, member):
+    lam = platform.client("lambda", parameter_validation=False)
+    code, status, said = refuse(lam, "create_function", **new(**change))
+    assert status == 400
+    assert code in ("ValidationException", "InvalidParameterValueException")
+    assert re.search(member, said), said
+
+
+def exceptions_of_served_operations():
+    """The modelled exceptions of the operations that are served, by the SDK's own model."""
+    import boto3
+
+    client = boto3.client("lambda", region_name="us-east-1", aws_access_key_id="x", aws_secret_access_key="x")
+    model = client.meta.service_model
+    served = "CreateFunction DeleteFunction GetFunction GetFunctionConfiguration Invoke InvokeAsync ListFunctions"
+    served = served.split() + ["UpdateFunctionCode", "UpdateFunctionConfiguration"]
+    return {shape.name for name in served for shape in model.operation_model(name).error_shapes}
+
+
+# Exceptions of parts of Lambda that are not there yet; each goes once its part comes.
+NOT_YET = {
+    "code signing": ["CodeSigningConfigNotFoundException", "CodeVerificationFailedException", "InvalidCodeSignatureException"],
+    "versions and aliases": ["NoPublishedVersionException", "FunctionVersionsPerCapacityProviderLimitExceededException"],
+    "keys of KMS": ["KMSAccessDeniedException", "KMSDisabledException", "KMSInvalidStateException", "KMSNotFoundException"],
+    "networks of EC2": [
+        "EC2AccessDeniedException", "EC2ThrottledException", "EC2UnexpectedException", "ENILimitReachedException",
+        "ENINotReadyException", "InvalidSecurityGroupIDException", "InvalidSubnetIDException", "SubnetIPAddressLimitReachedException",
+    ],
+    "file systems": [
+        "EFSIOException", "EFSMountConnectivityException", "EFSMountFailureException", "EFSMountTimeoutException",
+        "S3FilesMountConnectivityException", "S3FilesMountFailureException", "S3FilesMountTimeoutException",
+    ],
+    "SnapStart": [
+        "SnapStartException", "SnapStartNotReadyException", "SnapStartTimeoutException", "SnapStartRegenerationFailureException",
+    ],
+    "runtime and artifact administration of AWS": [
+        "CodeArtifactUserDeletedException", "CodeArtifactUserFailedException", "CodeArtifactUserPendingException",
+        "RuntimeAliasDeletedException", "RuntimeVersionDeletedException", "ModeNotSupportedException",
+    ],
+    "durable functions": ["DurableExecutionAlreadyStartedException"],
+    "quotas of an account": ["CodeStorageExceededException", "ServiceQuotaExceededException"],
+    "recursion detection": ["RecursiveInvocationException"],
+    "a damaged package, which creation refuses": ["InvalidZipFileException", "InvalidRuntimeException", "ResourceNotReadyException"],
+    "payloads by reference": ["SerializedRequestEntityTooLargeException"],
+}  # fmt: skip
+
+# Exceptions that are raised, and the tests that raise them.
+RAISED = {
+    "InvalidParameterValueException": "test_a_function_that_cannot_work_is_refused_by_name",
+    "ResourceConflictException": "test_a_name_that_is_taken_is_a_conflict",
+    "ResourceNotFoundException": "test_a_deleted_function_is_gone_and_its_name_is_free",
+    "PreconditionFailedException": "test_code_and_configuration_are_updated_with_revisions",
+    "ServiceException": "test_start.py::test_a_full_disk_is_said_and_damages_nothing",
+    "TooManyRequestsException": "test_invoke.py::test_more_invocations_than_may_wait_are_throttled",
+    "RequestTooLargeException": "test_invoke.py::test_payloads_up_to_the_limit_pass_and_no_more",
+    "InvalidRequestContentException": "test_invoke.py::test_a_payload_that_is_no_json_is_refused",
+    "UnsupportedMediaTypeException": "test_invoke.py::test_a_payload_of_another_type_is_refused",
+}
+
+
+def test_every_modelled_exception_is_raised_or_belongs_to_a_part_that_is_not_there():
+    absent = [name for names in NOT_YET.values() for name in names]
+    known = exceptions_of_served_operations()
+    assert len(absent) == len(set(absent))
+    assert not set(absent) & set(RAISED)
+    # A pinned SDK may know fewer than the newest models.
+    unknown = known - set(absent) - set(RAISED)
+    assert not unknown, f"neither raised by a test nor in the list of absent parts: {sorted(unknown)}"
+    here = globals()
+    for exception, test in RAISED.items():
+        if "::" in test:
+            file, name = test.split("::")
+            from pathlib import Path
+
+            assert f"def {name}(" in (Path(__file__).parent / file).read_text(), f"{exception}: {test}"
+        else:
+            assert test in here, f"{exception}: {test}"
+
+
+def test_a_name_that_is_taken_is_a_conflict(lam):
+    name = create(lam, code=ECHO)
+    code, status, said = refuse(lam, "create_function", **new(FunctionName=name))
+    assert (code, status) == ("ResourceConflictException", 409)
+    assert said == f"Function already exist: {name}"
+
+
+def test_what_is_not_served_answers_501_with_its_name(platform):
+    lam = platform.client("lambda")
+    for operation, request, name in [
+        ("list_layers", {}, "ListLayers"),
+        ("publish_version", {"FunctionName": "x"}, "PublishVersion"),
+        ("list_event_source_mappings", {}, "ListEventSourceMappings"),
+    ]:
+        code, status, said = refuse(lam, operation, **request)
+        assert status == 501
+        assert name in said, said
+    for service, operation, name in [
+        ("sqs", "list_queues", "ListQueues"),
+        ("dynamodb", "list_tables", "ListTables"),
+        ("s3", "list_buckets", "ListBuckets"),
+        ("sns", "list_topics", "ListTopics"),
+        ("stepfunctions", "list_state_machines", "ListStateMachines"),
+        ("iam", "list_roles", "ListRoles"),
+        ("events", "list_rules", "ListRules"),
+        ("apigatewayv2", "get_apis", "GetApis"),
+    ]:
+        code, status, said = refuse(platform.client(service), operation)
+        assert status == 501, (service, said)
+        assert name in said, (service, said)
+
+
+def test_properties_without_effect_are_kept_and_warned_about(lam):
+    name = create(lam, code=ECHO, TracingConfig={"Mode": "Active"}, Architectures=["arm64"])
+    found = lam.get_function_configuration(FunctionName=name)
+    assert found["TracingConfig"] == {"Mode": "Active"}
+    assert found["Architectures"] == ["arm64"]
+    assert lambdas.call(lam, name, {"n": 1}) == {"n": 1}, "interpreted code runs whatever the architecture"
+
+
+def test_the_caller_is_known_to_sts(platform):
+    identity = platform.client("sts").get_caller_identity()
+    assert identity["Account"] == platform.account
+    assert identity["Arn"].startswith(f"arn:aws:iam::{platform.account}:")
+
+
+BAD_SIGNATURES = [
+    ("a wrong secret", {"secret_access_key": "wrong"}, 403, "InvalidSignatureException|SignatureDoesNotMatch"),
+    ("an unknown key", {"access_key_id": "AKIAUNKNOWNUNKNOWN00"}, 403, "UnrecognizedClientException|InvalidClientTokenId"),
+]
+
+
+@pytest.mark.parametrize("what, key, status, code", BAD_SIGNATURES, ids=[row[0] for row in BAD_SIGNATURES])
+def test_a_request_without_a_good_signature_is_refused(platform, what, key, status, code):
+    got = refuse(platform.client("lambda", **key), "list_functions")
+    assert got[1] == status
+    assert re.fullmatch(code, got[0]), got
+
+
+def test_an_unsigned_request_is_refused(platform):
+    status, headers, body = platform.request("GET", "/2015-03-31/functions", sign=None)
+    assert status == 403
+    assert headers["x-amzn-ErrorType"]
+    assert "Authentication" in json.loads(body).get("message", json.loads(body).get("Message", ""))
