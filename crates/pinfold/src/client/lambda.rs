@@ -42,6 +42,10 @@ pub struct Invoked {
     pub log_tail: String,
 }
 
+/// A function as it was created or changed, and what the server warns of: properties without effect, another
+/// interpreter than the one asked for.
+pub type Changed = (Value, Vec<String>);
+
 impl Invoked {
     /// The payload as JSON; as a text if it is none, and null if it is empty.
     pub fn payload_json(&self) -> Value {
@@ -86,22 +90,29 @@ impl Client {
     }
 
     /// Creates a function from `properties` (CreateFunction without `Code`) and a zip file.
-    pub async fn create_function(&self, mut properties: Value, zip: &[u8]) -> Result<Value, ClientError> {
+    pub async fn create_function(&self, mut properties: Value, zip: &[u8]) -> Result<Changed, ClientError> {
         properties["Code"] = json!({ "ZipFile": BASE64_STANDARD.encode(zip) });
-        self.ask(Call::new("lambda", Method::POST, FUNCTIONS).json(&properties).within(UPLOAD_DEADLINE)).await
+        self.change(Call::new("lambda", Method::POST, FUNCTIONS).json(&properties).within(UPLOAD_DEADLINE)).await
     }
 
     /// Replaces a function's code.
-    pub async fn update_code(&self, name: &str, zip: &[u8]) -> Result<Value, ClientError> {
+    pub async fn update_code(&self, name: &str, zip: &[u8]) -> Result<Changed, ClientError> {
         let body = json!({ "ZipFile": BASE64_STANDARD.encode(zip) });
         let call = Call::new("lambda", Method::PUT, format!("{FUNCTIONS}/{}/code", encode(name)));
-        self.ask(call.json(&body).within(UPLOAD_DEADLINE)).await
+        self.change(call.json(&body).within(UPLOAD_DEADLINE)).await
     }
 
     /// Changes what `properties` names of a function's configuration.
-    pub async fn update_configuration(&self, name: &str, properties: &Value) -> Result<Value, ClientError> {
+    pub async fn update_configuration(&self, name: &str, properties: &Value) -> Result<Changed, ClientError> {
         let call = Call::new("lambda", Method::PUT, format!("{FUNCTIONS}/{}/configuration", encode(name)));
-        self.ask(call.json(properties)).await
+        self.change(call.json(properties)).await
+    }
+
+    async fn change(&self, call: Call) -> Result<Changed, ClientError> {
+        let answer = self.call(call).await?;
+        let warnings = answer.headers.get_all("x-pinfold-warning").iter().filter_map(|warning| warning.to_str().ok());
+        let warnings = warnings.map(str::to_owned).collect();
+        Ok((self.read_json(&answer.body)?, warnings))
     }
 
     /// Deletes a function.

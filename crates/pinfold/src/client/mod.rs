@@ -165,10 +165,14 @@ impl Client {
     /// As [`Client::call`], with the answer's body read as JSON.
     pub(crate) async fn ask(&self, call: Call) -> Result<Value, ClientError> {
         let answer = self.call(call).await?;
-        if answer.body.is_empty() {
+        self.read_json(&answer.body)
+    }
+
+    fn read_json(&self, body: &[u8]) -> Result<Value, ClientError> {
+        if body.is_empty() {
             return Ok(Value::Null);
         }
-        serde_json::from_slice(&answer.body).map_err(|_| self.strange("something that is no JSON"))
+        serde_json::from_slice(body).map_err(|_| self.strange("something that is no JSON"))
     }
 
     pub(crate) fn strange(&self, what: impl Into<String>) -> ClientError {
@@ -194,7 +198,7 @@ impl Client {
     }
 }
 
-/// Reads an error in the shapes of rest-json and json 1.1: code in `x-amzn-ErrorType` or `__type`.
+/// Reads an error in the shapes of rest-json and json 1.1, code in `x-amzn-ErrorType` or `__type`, and of our own pages.
 fn refusal(answer: &Answer, endpoint: String) -> ClientError {
     let body: Value = serde_json::from_slice(&answer.body).unwrap_or(Value::Null);
     let text = |names: &[&str]| names.iter().find_map(|name| body.get(name)?.as_str()).map(str::to_owned);
@@ -202,12 +206,13 @@ fn refusal(answer: &Answer, endpoint: String) -> ClientError {
         "" => text(&["__type", "code", "Code"]),
         header => Some(header.to_owned()),
     };
+    let code = code.or_else(|| text(&["reason"]).map(|_| "PlatformFailure".to_owned()));
     let Some(code) = code else {
         return ClientError::Strange { endpoint, what: format!("HTTP {}", answer.status) };
     };
     // `com.amazonaws.lambda#ResourceNotFoundException:http://…` has the name in its middle.
     let code = code.split(':').next().unwrap_or_default().rsplit('#').next().unwrap_or_default().to_owned();
-    let message = text(&["message", "Message", "errorMessage"]).unwrap_or_default();
+    let message = text(&["message", "Message", "errorMessage", "reason"]).unwrap_or_default();
     ClientError::Refused { status: answer.status, code, message }
 }
 
@@ -241,6 +246,7 @@ mod tests {
         check(404, Some("ResourceNotFoundException"), r#"{"Message":"no such"}"#, "ResourceNotFoundException: no such");
         check(400, Some("A:http://internal/"), r#"{"message":"m"}"#, "A: m");
         check(400, None, r#"{"__type":"com.amazonaws.logs#B","message":"m"}"#, "B: m");
+        check(500, None, r#"{"reason":"r"}"#, "PlatformFailure: r");
         check(502, None, "<html>", "http://x answered HTTP 502, which is not what Pinfold would say");
     }
 

@@ -22,6 +22,8 @@ use crate::serve;
 /// A platform in the background has so long until it answers.
 const READY_MAX: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(10);
+/// Work on threads of its own has so long after the end.
+const LEFTOVERS_MAX: Duration = Duration::from_secs(1);
 /// Where a platform in the background writes what it would have printed.
 const LOG_FILE: &str = "pinfold.log";
 
@@ -114,7 +116,7 @@ pub fn run(command: Up, context: &Context) -> Result<Exit, Failure> {
     }
     init_log(&settings.log);
     let data_dir = settings.data_dir.clone();
-    runtime()?.block_on(async {
+    block_on(async {
         let mut stop = StopSignals::new()?;
         let running = serve::start(settings).await.map_err(cannot_start)?;
         announce(&running, &data_dir, context);
@@ -141,10 +143,14 @@ pub fn run(command: Up, context: &Context) -> Result<Exit, Failure> {
     })
 }
 
-/// The runtime of a server.
-pub fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+/// Runs a server on this thread, which lives as long as the process, as its launcher needs.
+pub fn block_on(server: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, Failure> {
     let built = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("pinfold").build();
-    built.map_err(|error| Failure::new(format!("start the runtime: {error}")))
+    let runtime = built.map_err(|error| Failure::new(format!("start the runtime: {error}")))?;
+    let ended = runtime.block_on(server);
+    // What still blocks a thread was given its time while the server drained.
+    runtime.shutdown_timeout(LEFTOVERS_MAX);
+    ended
 }
 
 /// Sends the platform's own log to standard error.

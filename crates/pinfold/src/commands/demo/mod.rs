@@ -11,7 +11,7 @@ use sandbox::Packs;
 
 use super::interpreters;
 use super::server_args::{self, ServerArgs};
-use super::up::{StopSignals, TemporaryRoot, cannot_start, init_log, runtime};
+use super::up::{StopSignals, TemporaryRoot, block_on, cannot_start, init_log};
 use crate::cli::{Context, Exit, Failure};
 use crate::client::{Client, Target};
 use crate::serve;
@@ -49,7 +49,7 @@ pub fn run(command: Demo, context: &Context) -> Result<Exit, Failure> {
     }
     init_log(&settings.log);
     let data_dir = settings.data_dir.clone();
-    runtime()?.block_on(async {
+    block_on(async {
         let mut stop = StopSignals::new()?;
         let running = serve::start(settings).await.map_err(cannot_start)?;
         let client = Client::new(Target::of(&running.connection)?);

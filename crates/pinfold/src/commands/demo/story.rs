@@ -28,7 +28,9 @@ const ATTEMPTS_MAX: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(50);
 /// So many usage facts are asked for: more than the demo makes.
 const FACTS_MAX: u32 = 200;
-const LINE_CHARS_MAX: usize = 110;
+const LINE_CHARS_MAX: usize = 140;
+/// What is enough of an id to tell it from another.
+const ID_CHARS: usize = 8;
 
 /// One of the functions.
 pub struct Sample {
@@ -147,7 +149,9 @@ impl Story<'_> {
         };
         self.request(sample.name, &event);
         self.out.line(format_args!("   {} {} {answer}  {}", self.good("←"), invoked.status, self.bold(how)));
-        log.iter().for_each(|line| self.log_line(line));
+        let id = &invoked.request_id;
+        let short = id.get(..ID_CHARS).unwrap_or(id);
+        log.iter().for_each(|line| self.log_line(&line.replace(id.as_str(), short)));
         Ok(())
     }
 

@@ -69,6 +69,8 @@ pub struct Deployed {
     pub created: bool,
     /// The function's configuration.
     pub function: Value,
+    /// What the server warns of.
+    pub warnings: Vec<String>,
 }
 
 pub async fn run(command: Deploy, context: &Context) -> Result<Exit, Failure> {
@@ -76,10 +78,12 @@ pub async fn run(command: Deploy, context: &Context) -> Result<Exit, Failure> {
     let package = package::pack(&command.dir)?;
     let client = context.client(&command.endpoint)?;
     let deployed = deploy(&client, &wanted, &package.zip).await?;
-    let Deployed { created, function } = &deployed;
+    let Deployed { created, function, warnings } = &deployed;
     let out = &context.out;
     if out.is_json() {
-        out.json(&json!({ "created": created, "function": function, "left_out": package.left_out }));
+        out.json(
+            &json!({ "created": created, "function": function, "warnings": warnings, "left_out": package.left_out }),
+        );
         return Ok(Exit::Done);
     }
     let verb = if *created { "created" } else { "updated" };
@@ -111,6 +115,9 @@ pub async fn run(command: Deploy, context: &Context) -> Result<Exit, Failure> {
         names => format!("left out: {}", names.iter().take(5).cloned().collect::<Vec<_>>().join(", ")),
     };
     fact("code", format!("{}, {} files", bytes_for_people(package.zip.len() as u64), package.files), &left_out);
+    for warning in warnings {
+        out.line(format_args!("  {} {warning}", out.paint(Look::Bad, "warning:")));
+    }
     out.line(format_args!("try it: pinfold invoke {} -d '{{}}'", wanted.name));
     Ok(Exit::Done)
 }
@@ -119,21 +126,23 @@ pub async fn run(command: Deploy, context: &Context) -> Result<Exit, Failure> {
 pub async fn deploy(client: &Client, wanted: &Wanted, zip: &[u8]) -> Result<Deployed, Failure> {
     let Wanted { name, given, guessed } = wanted;
     let created = client.function(name).await?.is_none();
+    let mut warnings = Vec::new();
     if created {
         let mut properties = guessed.clone();
         properties.extend(given.clone());
         properties.insert("FunctionName".to_owned(), name.as_str().into());
-        client.create_function(Value::Object(properties), zip).await?;
+        (_, warnings) = client.create_function(Value::Object(properties), zip).await?;
     } else {
         // Code and configuration change one after the other, each only when the one before has taken effect.
         wait_until_ready(client, name).await?;
         if !given.is_empty() {
-            client.update_configuration(name, &Value::Object(given.clone())).await?;
+            (_, warnings) = client.update_configuration(name, &Value::Object(given.clone())).await?;
             wait_until_ready(client, name).await?;
         }
-        client.update_code(name, zip).await?;
+        warnings.extend(client.update_code(name, zip).await?.1);
+        warnings.dedup();
     }
-    Ok(Deployed { created, function: wait_until_ready(client, name).await? })
+    Ok(Deployed { created, function: wait_until_ready(client, name).await?, warnings })
 }
 
 /// The function's configuration once it is active and its last update is through.
