@@ -78,7 +78,8 @@ fn path(out: &mut Vec<u8>, path: &str, style: Style) {
                 out.push(b'/');
                 encode_into(out, segment.as_bytes(), b'/');
             }
-            if segments.is_empty() || path.ends_with('/') {
+            // A dot segment at the end stands for a folder too (RFC 3986, 5.2.4).
+            if segments.is_empty() || ["/", "/.", "/.."].iter().any(|end| path.ends_with(end)) {
                 out.push(b'/');
             }
         }
