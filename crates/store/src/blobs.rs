@@ -86,6 +86,9 @@ pub enum BlobError {
         #[source]
         source: Source,
     },
+    /// The data directory was closed.
+    #[error("the blobs are closed")]
+    Closed,
 }
 
 /// Whole files under a key.

@@ -61,9 +61,9 @@ pub struct DataDir {
     segments: Mutex<BTreeMap<String, Arc<Segments>>>,
 }
 
-/// The lock; held by each thread that may still write.
+/// The lock; held by each thread that may still write, until it is released or the last of them ends.
 #[derive(Debug)]
-pub(crate) struct LockFile(#[expect(dead_code, reason = "the lock lasts as long as the file is open")] File);
+pub(crate) struct LockFile(File);
 
 /// Why a data directory was not opened. Nothing in it was changed then.
 #[derive(Debug, thiserror::Error)]
@@ -230,12 +230,14 @@ impl DataDir {
     /// directory finds it closed.
     pub async fn close(&self) {
         let segments: Vec<_> = std::mem::take(&mut *self.segments.lock()).into_values().collect();
-        let store = Arc::clone(&self.store);
+        self.blobs.close().await;
+        let (store, lock) = (Arc::clone(&self.store), Arc::clone(&self.lock));
         let closed = tokio::task::spawn_blocking(move || {
             for segments in segments {
                 segments.close();
             }
             store.close();
+            lock.release();
         });
         if closed.await.is_err() {
             tracing::error!("closing the data directory panicked");
@@ -262,6 +264,13 @@ impl LockFile {
         file.write_all(pid.as_bytes())?;
         file.set_len(pid.len() as u64)?;
         Ok(Self(file))
+    }
+
+    /// Nothing is written any more.
+    fn release(&self) {
+        if let Err(error) = self.0.unlock() {
+            tracing::warn!(%error, "could not let go of the lock of the data directory");
+        }
     }
 }
 

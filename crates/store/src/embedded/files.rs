@@ -37,7 +37,7 @@ pub(crate) struct FileBlobs(Arc<Shared>);
 struct Shared {
     root: PathBuf,
     next_temporary: AtomicU64,
-    operations: Semaphore,
+    operations: Arc<Semaphore>,
     /// Directories whose own entry is known to be durable.
     durable: Mutex<HashSet<PathBuf>>,
     /// Kept as long as anything may be written.
@@ -52,9 +52,15 @@ impl FileBlobs {
         for entry in fs::read_dir(&temporary)? {
             remove_if_there(&entry?.path())?;
         }
-        let operations = Semaphore::new(OPERATIONS_MAX);
+        let operations = Arc::new(Semaphore::new(OPERATIONS_MAX));
         let (next_temporary, durable) = Default::default();
         Ok(Self(Arc::new(Shared { root, next_temporary, operations, durable, _lock: lock })))
+    }
+
+    /// Waits for what is being done, and refuses everything after.
+    pub(crate) async fn close(&self) {
+        let _all = self.0.operations.acquire_many(OPERATIONS_MAX as u32).await;
+        self.0.operations.close();
     }
 
     /// Runs on a thread that may block. Dropping the future does not interrupt it.
@@ -65,8 +71,14 @@ impl FileBlobs {
         work: impl FnOnce(&Shared) -> io::Result<T> + Send + 'static,
     ) -> Result<T, BlobError> {
         let shared = Arc::clone(&self.0);
-        let _permit = self.0.operations.acquire().await.expect("this semaphore is never closed");
-        let outcome = tokio::task::spawn_blocking(move || work(&shared)).await;
+        let operations = Arc::clone(&self.0.operations);
+        let permit = operations.acquire_owned().await.map_err(|_| BlobError::Closed)?;
+        let work = move || {
+            let outcome = work(&shared);
+            drop(permit);
+            outcome
+        };
+        let outcome = tokio::task::spawn_blocking(work).await;
         outcome.map_err(io::Error::other).flatten().map_err(|error| blob_error(doing, key, error))
     }
 }

@@ -30,9 +30,9 @@ const TRIM_ENTRIES_MAX: u32 = 4096;
 /// Forgotten groups are deleted so many at a time.
 const FORGOTTEN_GROUPS: u64 = 128;
 /// How long the writer waits for readers when the log has grown over its limit.
-const FORCED_CHECKPOINT_WAIT: Duration = Duration::from_millis(100);
-/// After one that did not succeed the next is tried when the log has grown by so many pages.
-const FORCED_CHECKPOINT_PAGES: u32 = 1024;
+const FORCED_CHECKPOINT_WAIT: Duration = Duration::from_millis(500);
+/// After one that did not succeed the next is tried when the log has grown by this part of its limit.
+const FORCED_CHECKPOINT_PART: u32 = 4;
 /// How often free pages are counted, in groups.
 const VACUUM_GROUPS: u32 = 256;
 /// Free pages are given back to the file system when they are so many and a quarter of the file …
@@ -268,7 +268,7 @@ impl Writer {
             Ok(_) => self.wal_pages_max,
             Err(error) => {
                 tracing::warn!(error = %Chain(&error), pages, "the store's log is over its limit");
-                pages.saturating_add(FORCED_CHECKPOINT_PAGES)
+                pages.saturating_add(self.wal_pages_max / FORCED_CHECKPOINT_PART)
             }
         };
     }

@@ -68,6 +68,7 @@ impl State {
                     for (key, before) in undo.into_iter().rev() {
                         self.replace(&key, before);
                     }
+                    self.revision -= 1;
                     return Err(CommitError::Refused { op, reason });
                 }
             }

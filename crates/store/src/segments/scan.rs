@@ -34,6 +34,10 @@ pub(super) fn scan(shelf: &Shelf, scan: &SegmentScan) -> io::Result<SegmentPage>
             Ok(false) => break,
             // Deleted since we looked, because it was too old.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            // What a damaged segment held is lost; everything else can still be read.
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                tracing::error!(first, "a sealed segment is damaged; some of its entries are not shown");
+            }
             Err(error) => return Err(error),
         }
     }

@@ -1,0 +1,349 @@
+//! The data directory: one process, one clear message for each way it cannot be opened, nothing damaged.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use base::chain::Chain;
+use base::entropy::SystemEntropy;
+use bytes::Bytes;
+use store::{
+    Batch, BlobCondition, BlobError, BlobKey, BlobSource, DataDir, DataDirOptions, Key, OpenError, Read, Shard, Store,
+    StoreError, StoreOptions,
+};
+use tempfile::TempDir;
+
+/// Names the directory that the helper process opens.
+const HELPER_PATH: &str = "STORE_TEST_DATA_DIR";
+
+fn folder() -> TempDir {
+    tempfile::tempdir().expect("a folder")
+}
+
+fn open(path: &Path) -> Result<DataDir, OpenError> {
+    DataDir::open(path, DataDirOptions::default())
+}
+
+fn key() -> Key {
+    Shard::new(&["s"]).key(&["k"])
+}
+
+async fn put(store: &dyn Store, value: impl Into<Bytes>) {
+    let mut batch = Batch::new(&SystemEntropy);
+    batch.put(&key(), value);
+    store.commit(batch).await.expect("commits");
+}
+
+async fn get(store: &dyn Store) -> Option<Bytes> {
+    let answer = store.read(Read::get(key())).await.expect("reads");
+    answer.get.into_iter().next().flatten().map(|stored| stored.value)
+}
+
+#[tokio::test]
+async fn keeps_everything_from_one_start_to_the_next() {
+    let folder = folder();
+    let path = folder.path().join("deep/data");
+    let data_dir = open(&path).expect("makes it");
+    assert_eq!(fs::metadata(&path).expect("there").permissions().mode() & 0o777, 0o700);
+    put(&*data_dir.store(), "kept").await;
+    let blob = BlobKey::new("space", "name").expect("a key");
+    data_dir.blobs().put(&blob, BlobSource::Bytes("blob".into()), BlobCondition::Any).await.expect("puts");
+    let mut once = Batch::new(&SystemEntropy);
+    once.add(&Shard::new(&["s"]).key(&["counter"]), 1);
+    let first = data_dir.store().commit(once.clone()).await.expect("commits");
+    let old = data_dir.store();
+    data_dir.close().await;
+    assert!(matches!(old.read(Read::get(key())).await, Err(StoreError::Closed)));
+
+    let data_dir = open(&path).expect("opens");
+    assert_eq!(get(&*data_dir.store()).await, Some("kept".into()));
+    assert_eq!(data_dir.blobs().get(&blob, None).await.expect("reads"), "blob");
+    assert_eq!(data_dir.store().commit(once).await.expect("answers again"), first);
+    assert!(data_dir.path().is_absolute());
+}
+
+#[tokio::test]
+async fn a_second_process_is_told_who_has_it() {
+    let folder = folder();
+    let data_dir = open(folder.path()).expect("opens");
+    let refused = open(folder.path()).err().expect("refused");
+    let expected =
+        format!("the data directory {} is in use by process {}", folder.path().display(), std::process::id());
+    assert_eq!(refused.to_string(), expected);
+    data_dir.close().await;
+    open(folder.path()).expect("opens now");
+}
+
+#[test]
+fn each_obstacle_has_one_clear_message_and_nothing_is_changed() {
+    type Prepare = fn(&Path);
+    let prepared: [(Prepare, &str); 9] = [
+        (|path| fs::write(path, "x").expect("written"), "PATH is not a directory"),
+        (
+            |path| {
+                fs::create_dir(path).expect("made");
+                fs::write(path.join("thesis.tex"), "x").expect("written");
+            },
+            "PATH is neither empty nor a data directory: name another one",
+        ),
+        (
+            |path| {
+                make(path);
+                fs::write(path.join("FORMAT"), "pinfold data directory, format 7\n").expect("written");
+            },
+            "the data directory PATH has format 7, written by a newer version; this one knows formats up to 1",
+        ),
+        (
+            |path| {
+                make(path);
+                fs::write(path.join("FORMAT"), "something").expect("written");
+            },
+            "the data directory PATH is damaged: FORMAT holds something else",
+        ),
+        (
+            |path| {
+                make(path);
+                let database = rusqlite::Connection::open(path.join("state.db")).expect("opens");
+                database.pragma_update(None, "user_version", 9).expect("changes");
+            },
+            "the data directory PATH has format 9, written by a newer version; this one knows formats up to 1",
+        ),
+        (
+            |path| {
+                make(path);
+                fs::write(path.join("state.db"), vec![b'x'; 20_000]).expect("written");
+            },
+            "the data directory PATH is damaged: file is not a database: Error code 26: file is not a database",
+        ),
+        (
+            |path| {
+                make(path);
+                fs::remove_dir(path.join("cache")).expect("removed");
+                symlink("/tmp", path.join("cache")).expect("linked");
+            },
+            "open the data directory PATH: not a directory",
+        ),
+        (
+            |path| {
+                make(path);
+                fs::rename(path.join("state.db"), path.with_extension("moved")).expect("moved");
+                symlink(path.with_extension("moved"), path.join("state.db")).expect("linked");
+            },
+            "open the data directory PATH: unable to open database file: PATH/state.db: \
+                Error code 1550: unable to open database file",
+        ),
+        (
+            |path| {
+                fs::create_dir(path).expect("made");
+                symlink("/etc/hostname", path.join("LOCK")).expect("linked");
+            },
+            "open the data directory PATH: Too many levels of symbolic links (os error 40)",
+        ),
+    ];
+    for (prepare, expected) in prepared {
+        let folder = folder();
+        let path = folder.path().canonicalize().expect("there").join("data");
+        prepare(&path);
+        let refused = open(&path).err().unwrap_or_else(|| panic!("opened, though: {expected}"));
+        assert_eq!(Chain(&refused).to_string().replace(&path.display().to_string(), "PATH"), expected);
+        let beneath = open(&path.join("beneath/it"));
+        if path.is_file() {
+            assert!(matches!(beneath, Err(OpenError::NotADirectory { .. })));
+        }
+    }
+}
+
+/// Leaves a data directory behind that nobody has open.
+fn make(path: &Path) {
+    drop(open(path).expect("opens"));
+    wait_for_lock(path);
+}
+
+/// A dropped directory lets go of its lock when its threads have ended.
+fn wait_for_lock(path: &Path) {
+    for _ in 0..1000 {
+        match fs::File::open(path.join("LOCK")).map(|file| file.try_lock()) {
+            Ok(Err(_)) => std::thread::sleep(Duration::from_millis(5)),
+            _ => return,
+        }
+    }
+    panic!("the lock of {} was not let go", path.display());
+}
+
+#[test]
+fn an_interrupted_first_start_is_taken_up_again() {
+    for left_behind in [&["LOCK"][..], &["LOCK", "FORMAT.new"], &["lost+found"], &[]] {
+        let folder = folder();
+        for name in left_behind {
+            fs::write(folder.path().join(name), "").expect("written");
+        }
+        open(folder.path()).expect("opens");
+    }
+}
+
+#[test]
+fn an_unreadable_directory_is_named() {
+    let folder = folder();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("chmod");
+    let path = folder.path().join("data");
+    make(&path);
+    // The superuser may read everything, so the helper runs as nobody.
+    let helper = folder.path().join("helper");
+    fs::copy(std::env::current_exe().expect("known"), &helper).expect("copied");
+    let root = fs::read_dir("/root").is_ok();
+    if !root {
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).expect("chmod");
+    }
+    let mut command = Command::new(&helper);
+    command.args(["--exact", "helper_opens_the_directory", "--ignored", "--nocapture"]).env(HELPER_PATH, &path);
+    if root {
+        command.uid(65_534).gid(65_534);
+    }
+    let output = command.output().expect("runs");
+    let said = String::from_utf8_lossy(&output.stdout);
+    let expected = format!("no permission to read and write the data directory {}", path.display());
+    assert!(said.contains(&expected), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).expect("chmod");
+    open(&path).expect("opens for its owner");
+}
+
+#[test]
+#[ignore = "run by another test, in a process of its own"]
+fn helper_opens_the_directory() {
+    let path = std::env::var_os(HELPER_PATH).expect("named");
+    match open(Path::new(&path)) {
+        Ok(_) => println!("opened"),
+        Err(error) => println!("{error}"),
+    }
+}
+
+#[test]
+fn scratch_is_emptied_and_links_are_not_followed() {
+    let folder = folder();
+    let (path, outside) = (folder.path().join("data"), folder.path().join("outside"));
+    fs::create_dir(&outside).expect("made");
+    fs::write(outside.join("precious"), "x").expect("written");
+    let data_dir = open(&path).expect("opens");
+    let (scratch, cache) = (data_dir.scratch_dir(), data_dir.cache_dir());
+    drop(data_dir);
+    wait_for_lock(&path);
+    fs::create_dir_all(scratch.join("a/b")).expect("made");
+    symlink(&outside, scratch.join("link")).expect("linked");
+    symlink(&outside, scratch.join("a/b/link")).expect("linked");
+    fs::write(cache.join("kept"), "x").expect("written");
+    let _data_dir = open(&path).expect("opens");
+    assert_eq!(fs::read_dir(&scratch).expect("there").count(), 0);
+    assert!(outside.join("precious").exists());
+    assert!(cache.join("kept").exists());
+}
+
+#[tokio::test]
+async fn blobs_follow_no_links() {
+    let folder = folder();
+    let (path, outside) = (folder.path().join("data"), folder.path().join("outside"));
+    fs::create_dir(&outside).expect("made");
+    fs::write(outside.join("precious"), "x").expect("written");
+    let blobs = open(&path).expect("opens").blobs();
+    let put = async |space: &str, name: &str| {
+        let key = BlobKey::new(space, name).expect("a key");
+        blobs.put(&key, BlobSource::Bytes("new".into()), BlobCondition::Any).await
+    };
+    let get = async |space: &str, name: &str| blobs.get(&BlobKey::new(space, name).expect("a key"), None).await;
+
+    symlink(&outside, path.join("blobs/space")).expect("linked");
+    assert!(matches!(put("space", "precious").await, Err(BlobError::Failed { .. })));
+    assert!(matches!(blobs.list("space", "", None, 9).await, Err(BlobError::Failed { .. })));
+    put("other", "file").await.expect("puts");
+    symlink(&outside, path.join("blobs/other/pr")).expect("linked");
+    assert!(matches!(get("other", "precious").await, Err(BlobError::Failed { .. })));
+    assert!(matches!(put("other", "precious").await, Err(BlobError::Failed { .. })));
+    symlink(outside.join("precious"), path.join("blobs/other/fi/fine")).expect("linked");
+    assert!(matches!(get("other", "fine").await, Err(BlobError::Failed { .. })));
+    put("other", "fine").await.expect("replaces the link");
+    assert_eq!(get("other", "fine").await.expect("reads"), "new");
+    assert_eq!(fs::read_to_string(outside.join("precious")).expect("there"), "x");
+    assert_eq!(fs::read_dir(&outside).expect("there").count(), 1);
+}
+
+#[test]
+fn the_directory_accepts_only_the_key_that_it_remembers() {
+    let folder = folder();
+    let path = folder.path().join("data");
+    let data_dir = open(&path).expect("opens");
+    let (key_file, other_file) = (folder.path().join("key"), folder.path().join("other"));
+    let sealed = data_dir.master_key(&key_file).expect("makes one").seal(b"context", b"secret");
+    let again = data_dir.master_key(&key_file).expect("loads it");
+    assert_eq!(**again.unseal(b"context", &sealed).expect("opens"), *b"secret");
+
+    let refuse = |key_file: &Path| {
+        let refused = data_dir.master_key(key_file).expect_err("refused").to_string();
+        refused
+            .replace(&folder.path().canonicalize().expect("there").display().to_string(), "DIR")
+            .replace(&folder.path().display().to_string(), "DIR")
+    };
+    let missing = "the secrets in DIR/data were sealed with a key that is not in DIR/other: \
+        put the file back, or name it with --key-file";
+    assert_eq!(refuse(&other_file), missing);
+    assert!(!other_file.exists(), "a lost key is never replaced");
+    store::MasterKey::load_or_create(&other_file).expect("makes another");
+    let other = "the secrets in DIR/data were sealed with another key than the one in DIR/other: \
+        name the right one with --key-file";
+    assert_eq!(refuse(&other_file), other);
+    let inside = "the key file DIR/data/deep/key lies inside the data directory, \
+        whose backups must not hold it: name another place with --key-file";
+    assert_eq!(refuse(&path.join("deep/key")), inside);
+    symlink(&path, folder.path().join("link")).expect("linked");
+    assert!(refuse(&folder.path().join("link/key")).contains("lies inside"));
+}
+
+#[tokio::test]
+async fn the_log_of_the_database_stays_bounded() {
+    let folder = folder();
+    let store = StoreOptions { checkpoint_pages: 16, wal_pages_max: 64, ..StoreOptions::default() };
+    let data_dir = DataDir::open(folder.path(), DataDirOptions { store }).expect("opens");
+    let mut largest = 0;
+    for n in 0..300u32 {
+        put(&*data_dir.store(), vec![n as u8; 40_000]).await;
+        largest = largest.max(fs::metadata(folder.path().join("state.db-wal")).expect("there").len());
+    }
+    assert!(largest < 3 << 20, "{largest} bytes of log for 12 MB written");
+    data_dir.close().await;
+    assert!(!folder.path().join("state.db-wal").exists());
+}
+
+#[tokio::test]
+async fn nothing_runs_while_nothing_happens() {
+    let folder = folder();
+    let data_dir = open(folder.path()).expect("opens");
+    let segments = data_dir.segments("idle", store::segments::SegmentOptions::default()).expect("opens");
+    put(&*data_dir.store(), "x").await;
+    // Names of threads are cut at fifteen bytes.
+    let ours = |name: &str| {
+        ["store-write", "store-read", "store-checkpoin", "keep-idle", "append-idle"].contains(&name.trim_end())
+    };
+    let switches = || {
+        let mut switches = Vec::new();
+        for task in fs::read_dir("/proc/self/task").expect("there").map(|task| task.expect("read").path()) {
+            if fs::read_to_string(task.join("comm")).is_ok_and(|name| ours(&name)) {
+                let status = fs::read_to_string(task.join("status")).unwrap_or_default();
+                let line = status.lines().find(|line| line.starts_with("voluntary_ctxt_switches"));
+                switches.push((task, line.map(str::to_owned)));
+            }
+        }
+        switches
+    };
+    // Other tests of this process have threads of the same names; only those that live throughout count, and these
+    // two tests of one another's threads are told apart by trying again.
+    for _ in 0..20 {
+        let before = switches();
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        if !before.is_empty() && before == switches() {
+            drop(segments);
+            return;
+        }
+    }
+    panic!("the threads of an idle store woke up in each of twenty half seconds");
+}

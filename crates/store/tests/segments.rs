@@ -1,0 +1,403 @@
+//! Segments: what was appended is read, in order, from raw and sealed files, after restarts, cuts and deletions.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use base::time::Timestamp;
+use bytes::Bytes;
+use proptest::prelude::*;
+use store::segments::{Dropped, Entry, PAYLOAD_BYTES_MAX, Position, SegmentOptions, SegmentScan, Segments, Streams};
+use store::{DataDir, DataDirOptions, PageLimit};
+
+struct Fixture {
+    folder: tempfile::TempDir,
+    options: SegmentOptions,
+    open: Option<(DataDir, Arc<Segments>)>,
+}
+
+impl Fixture {
+    fn new(options: SegmentOptions) -> Self {
+        let mut fixture = Self { folder: tempfile::tempdir().expect("a folder"), options, open: None };
+        fixture.open();
+        fixture
+    }
+
+    fn open(&mut self) {
+        let data_dir = DataDir::open(self.folder.path(), DataDirOptions::default()).expect("opens");
+        let segments = data_dir.segments("lines", self.options.clone()).expect("opens");
+        self.open = Some((data_dir, segments));
+    }
+
+    async fn close(&mut self) {
+        let (data_dir, _) = self.open.take().expect("open");
+        data_dir.close().await;
+    }
+
+    fn segments(&self) -> &Segments {
+        &self.open.as_ref().expect("open").1
+    }
+
+    fn files(&self, extension: &str) -> Vec<PathBuf> {
+        let folder = self.folder.path().join("segments/lines");
+        let paths = fs::read_dir(folder).expect("there").map(|entry| entry.expect("read").path());
+        let mut paths: Vec<_> = paths.filter(|path| path.extension().is_some_and(|found| found == extension)).collect();
+        paths.sort();
+        paths
+    }
+
+    /// Waits until all but the segment that is written to are sealed.
+    async fn sealed(&self) {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while self.files("raw").len() > 1 {
+            assert!(Instant::now() < deadline, "segments were not sealed");
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+
+    async fn all(&self) -> Vec<String> {
+        read(self.segments(), SegmentScan::new(Streams::Prefix(Bytes::new()))).await.iter().map(text).collect()
+    }
+
+    async fn append(&self, range: std::ops::Range<u32>) {
+        for n in range {
+            append(self.segments(), "s", u64::from(n), n.to_string());
+        }
+        self.segments().flush().await;
+    }
+}
+
+/// What is appended before a flush is one write, and about every second write begins a segment.
+fn small() -> SegmentOptions {
+    SegmentOptions { segment_bytes: 1000, linger: Duration::from_secs(60), ..SegmentOptions::default() }
+}
+
+fn append(segments: &Segments, stream: &str, micros: u64, payload: impl Into<Bytes>) {
+    let stream = Bytes::copy_from_slice(stream.as_bytes());
+    segments.append(stream, Timestamp::from_micros(micros), payload.into()).expect("taken");
+}
+
+fn text(entry: &Entry) -> String {
+    String::from_utf8_lossy(&entry.payload).into_owned()
+}
+
+/// All pages.
+async fn read(segments: &Segments, mut scan: SegmentScan) -> Vec<Entry> {
+    let mut entries = Vec::new();
+    loop {
+        let page = segments.scan(scan.clone()).await.expect("reads");
+        assert!(page.entries.len() <= scan.limit.items);
+        entries.extend(page.entries);
+        match page.next {
+            Some(next) => scan.after = Some(next),
+            None => return entries,
+        }
+    }
+}
+
+fn numbers(range: std::ops::Range<u32>) -> Vec<String> {
+    range.map(|n| n.to_string()).collect()
+}
+
+#[tokio::test]
+async fn what_was_appended_before_a_flush_is_read_after_it() {
+    let mut fixture = Fixture::new(SegmentOptions { linger: Duration::from_secs(60), ..SegmentOptions::default() });
+    fixture.segments().flush().await;
+    append(fixture.segments(), "s", 1, "a");
+    fixture.segments().flush().await;
+    assert_eq!(fixture.all().await, ["a"]);
+    append(fixture.segments(), "s", 1, "b");
+    fixture.close().await;
+    fixture.open();
+    assert_eq!(fixture.all().await, ["a", "b"], "a close writes what waits");
+    assert_eq!(fixture.segments().stats().bytes_cut, 0);
+}
+
+#[tokio::test]
+async fn everything_stays_readable_while_it_is_sealed_and_after_restarts() {
+    let mut fixture = Fixture::new(small());
+    for round in 0..4 {
+        for chunk in 0..10 {
+            let from = round * 200 + chunk * 20;
+            fixture.append(from..from + 20).await;
+            assert_eq!(fixture.all().await, numbers(0..from + 20));
+        }
+        fixture.sealed().await;
+        assert_eq!(fixture.all().await, numbers(0..(round + 1) * 200));
+        fixture.close().await;
+        fixture.open();
+        assert_eq!(fixture.all().await, numbers(0..(round + 1) * 200));
+    }
+    assert!(fixture.files("sealed").len() > 5);
+    assert_eq!(fixture.segments().stats().dropped, 0);
+}
+
+#[tokio::test]
+async fn a_torn_end_is_cut_at_the_last_whole_entry() {
+    let mut fixture = Fixture::new(SegmentOptions::default());
+    fixture.append(0..3).await;
+    fixture.close().await;
+    let path = fixture.files("raw").remove(0);
+    let whole = fs::read(&path).expect("read");
+    let frame = (whole.len() - 8) / 3;
+    for length in 0..=whole.len() {
+        let left = length.saturating_sub(8) / frame;
+        check_damage(&mut fixture, &path, &whole[..length], left).await;
+    }
+    for at in 0..whole.len() {
+        let mut changed = whole.clone();
+        changed[at] ^= 0x40;
+        let left = if at < 8 { 0 } else { (at - 8) / frame };
+        check_damage(&mut fixture, &path, &changed, left).await;
+    }
+    let mut garbage = whole.clone();
+    garbage.extend([0xFF; 100]);
+    check_damage(&mut fixture, &path, &garbage, 3).await;
+    let mut zeros = whole.clone();
+    zeros.resize(whole.len() + 5000, 0);
+    check_damage(&mut fixture, &path, &zeros, 3).await;
+}
+
+/// Opens with this content, of which so many entries are whole; then appends, and everything is there again later.
+async fn check_damage(fixture: &mut Fixture, path: &Path, content: &[u8], left: usize) {
+    fs::write(path, content).expect("written");
+    fixture.open();
+    let left = u32::try_from(left).expect("few");
+    assert_eq!(fixture.all().await, numbers(0..left));
+    let before = read(fixture.segments(), SegmentScan::new(Streams::Prefix(Bytes::new()))).await;
+    append(fixture.segments(), "s", 9, "new");
+    fixture.segments().flush().await;
+    let after = read(fixture.segments(), SegmentScan::new(Streams::Prefix(Bytes::new()))).await;
+    assert_eq!(after.len(), before.len() + 1);
+    assert!(after.windows(2).all(|pair| pair[0].position < pair[1].position));
+    fixture.close().await;
+    fixture.open();
+    assert_eq!(read(fixture.segments(), SegmentScan::new(Streams::Prefix(Bytes::new()))).await, after);
+    fixture.close().await;
+}
+
+#[tokio::test]
+async fn a_damaged_sealed_segment_hides_only_itself() {
+    let mut fixture = Fixture::new(small());
+    fixture.append(0..50).await;
+    fixture.append(50..100).await;
+    fixture.append(100..150).await;
+    fixture.sealed().await;
+    fixture.close().await;
+    let path = fixture.files("sealed").remove(0);
+    let whole = fs::read(&path).expect("read");
+    for at in [0, whole.len() / 2, whole.len() - 60, whole.len() - 1] {
+        let mut changed = whole.clone();
+        changed[at] ^= 1;
+        fs::write(&path, changed).expect("written");
+        fixture.open();
+        assert_eq!(fixture.all().await, numbers(50..150), "byte {at}");
+        fixture.close().await;
+    }
+}
+
+#[tokio::test]
+async fn what_a_crash_leaves_beside_a_sealed_segment_is_cleared_away() {
+    let mut fixture = Fixture::new(small());
+    fixture.append(0..50).await;
+    fixture.close().await;
+    let raw = fixture.files("raw").remove(0);
+    let copy = fs::read(&raw).expect("read");
+    fixture.open();
+    fixture.append(50..60).await;
+    fixture.sealed().await;
+    fixture.close().await;
+    fs::write(&raw, copy).expect("the deletion was lost");
+    fs::write(raw.with_extension("sealed.new"), "half").expect("another seal was begun");
+    fixture.open();
+    assert_eq!(fixture.all().await, numbers(0..60));
+    assert!(!raw.exists() && fixture.files("new").is_empty());
+}
+
+#[tokio::test]
+async fn old_segments_are_deleted_by_size_and_by_age() {
+    let mut fixture = Fixture::new(SegmentOptions { retain_bytes: 6000, ..small() });
+    for n in 0..40 {
+        fixture.append(n * 50..n * 50 + 50).await;
+    }
+    fixture.sealed().await;
+    let all = fixture.all().await;
+    assert!(all.len() < 1000 && !all.is_empty(), "{}", all.len());
+    assert_eq!(all, numbers(2000 - all.len() as u32..2000), "the oldest go first");
+    assert!(fixture.segments().stats().bytes <= 6000 + 4000);
+
+    let count = fixture.files("sealed").len();
+    assert_eq!(fixture.segments().retire(Timestamp::from_micros(0)).await.expect("deletes"), 0);
+    let gone = fixture.segments().retire(Timestamp::from_micros(1900)).await.expect("deletes");
+    assert!(gone > 0 && gone < count);
+    let left = fixture.all().await;
+    assert!(left.contains(&"1900".to_owned()) && !left.contains(&"1800".to_owned()));
+    fixture.segments().retire(Timestamp::MAX).await.expect("deletes");
+    assert!(fixture.files("sealed").is_empty());
+    let left = fixture.all().await;
+    fixture.close().await;
+    fixture.open();
+    assert_eq!(fixture.all().await, left);
+}
+
+#[tokio::test]
+async fn positions_are_not_given_twice_even_if_everything_was_deleted() {
+    let mut fixture = Fixture::new(small());
+    fixture.append(0..100).await;
+    let everything = || SegmentScan::new(Streams::Prefix(Bytes::new()));
+    let last = read(fixture.segments(), everything()).await.last().expect("some").position;
+    fixture.close().await;
+    fixture.open();
+    append(fixture.segments(), "s", 1, "later");
+    fixture.segments().flush().await;
+    let later = SegmentScan { after: Some(last), ..everything() };
+    assert_eq!(read(fixture.segments(), later).await.iter().map(text).collect::<Vec<_>>(), ["later"]);
+}
+
+#[tokio::test]
+async fn what_comes_too_fast_or_too_large_is_dropped_and_counted() {
+    let linger = Duration::from_secs(60);
+    let fixture = Fixture::new(SegmentOptions { queue_bytes_max: 4000, linger, ..SegmentOptions::default() });
+    let try_append = |bytes: usize| fixture.segments().append("s".into(), Timestamp::EPOCH, vec![b'x'; bytes].into());
+    assert_eq!(try_append(PAYLOAD_BYTES_MAX + 1), Err(Dropped::TooLarge));
+    assert_eq!(try_append(5000), Err(Dropped::QueueFull));
+    try_append(1000).expect("taken");
+    fixture.segments().flush().await;
+    try_append(3000).expect("there is room again");
+    fixture.segments().flush().await;
+    let stats = fixture.segments().stats();
+    assert_eq!((stats.written, stats.dropped), (2, 2));
+}
+
+#[tokio::test]
+async fn nothing_is_taken_after_a_close() {
+    let mut fixture = Fixture::new(small());
+    let segments = Arc::clone(&fixture.open.as_ref().expect("open").1);
+    fixture.close().await;
+    assert_eq!(segments.append("s".into(), Timestamp::EPOCH, "x".into()), Err(Dropped::Closed));
+    segments.flush().await;
+}
+
+#[tokio::test]
+async fn one_call_does_a_bounded_amount_of_work() {
+    let fixture = Fixture::new(SegmentOptions { queue_bytes_max: 64 << 20, ..SegmentOptions::default() });
+    let payload = Bytes::from(vec![b'x'; 30_000]);
+    // Every block holds both times, so that none can be passed over.
+    for n in 0..1000 {
+        append(fixture.segments(), "s", (n % 2) * 100, payload.clone());
+    }
+    fixture.segments().flush().await;
+    for newest_first in [false, true] {
+        let everything = SegmentScan::new(Streams::One("s".into()));
+        let between = SegmentScan {
+            from: Timestamp::from_micros(50),
+            to: Timestamp::from_micros(60),
+            newest_first,
+            ..everything.clone()
+        };
+        let page = fixture.segments().scan(between.clone()).await.expect("reads");
+        assert!(page.entries.is_empty() && page.next.is_some());
+        assert!(read(fixture.segments(), between).await.is_empty());
+        assert_eq!(read(fixture.segments(), SegmentScan { newest_first, ..everything }).await.len(), 1000);
+    }
+}
+
+#[tokio::test]
+async fn segments_have_plain_names_and_one_owner() {
+    let fixture = Fixture::new(small());
+    let data_dir = &fixture.open.as_ref().expect("open").0;
+    for name in ["", "..", "a/b", "a.b", &"x".repeat(65)] {
+        assert!(data_dir.segments(name, small()).is_err(), "{name:?}");
+    }
+    fixture.append(0..1).await;
+    let again = data_dir.segments("lines", small()).expect("the same");
+    assert_eq!(read(&again, SegmentScan::new(Streams::One("s".into()))).await.len(), 1);
+}
+
+#[derive(Debug, Clone)]
+struct Question {
+    streams: Streams,
+    from: u64,
+    to: u64,
+    after: Option<usize>,
+    newest_first: bool,
+    items: usize,
+}
+
+fn questions() -> impl Strategy<Value = Vec<Question>> {
+    let streams = prop_oneof![
+        "[ab]{0,2}".prop_map(|s| Streams::One(s.into())),
+        "[ab]{0,2}".prop_map(|s| Streams::Prefix(s.into()))
+    ];
+    let question = (streams, 0..60u64, 0..60u64, proptest::option::of(0..300usize), any::<bool>(), 1..50usize)
+        .prop_map(|(streams, from, to, after, newest_first, items)| Question {
+            streams,
+            from,
+            to,
+            after,
+            newest_first,
+            items,
+        });
+    proptest::collection::vec(question, 1..20)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    #[test]
+    fn scans_find_what_a_list_would(
+        lines in proptest::collection::vec(("[ab]{1,3}", 0..60u64, 0..3000usize), 1..300),
+        questions in questions(),
+        restart in any::<bool>(),
+    ) {
+        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+        runtime.block_on(async {
+            let mut fixture = Fixture::new(SegmentOptions { segment_bytes: 100_000, ..small() });
+            for (n, (stream, at, size)) in lines.iter().enumerate() {
+                append(fixture.segments(), stream, *at, format!("{n} {}", "x".repeat(*size)));
+                if n % 40 == 0 {
+                    fixture.segments().flush().await;
+                }
+            }
+            fixture.segments().flush().await;
+            if restart {
+                fixture.close().await;
+                fixture.open();
+            }
+            let all = read(fixture.segments(), SegmentScan::new(Streams::Prefix(Bytes::new()))).await;
+            assert_eq!(all.len(), lines.len());
+            for (n, (entry, (stream, at, _))) in all.iter().zip(&lines).enumerate() {
+                assert!(entry.stream == stream.as_bytes() && entry.at.as_micros() == *at);
+                assert!(entry.payload.starts_with(format!("{n} ").as_bytes()));
+            }
+            for question in questions {
+                let after = question.after.map(|n| all.get(n).map_or(Position(u64::MAX), |entry| entry.position));
+                let scan = SegmentScan {
+                    streams: question.streams.clone(),
+                    from: Timestamp::from_micros(question.from),
+                    to: Timestamp::from_micros(question.to),
+                    after,
+                    newest_first: question.newest_first,
+                    limit: PageLimit::items(question.items),
+                };
+                let mut expected: Vec<Entry> = all.iter().filter(|entry| {
+                    let stream = match &question.streams {
+                        Streams::One(name) => entry.stream == *name,
+                        Streams::Prefix(prefix) => entry.stream.starts_with(prefix),
+                    };
+                    let place = match (after, question.newest_first) {
+                        (None, _) => true,
+                        (Some(after), false) => entry.position > after,
+                        (Some(after), true) => entry.position < after,
+                    };
+                    stream && place && (question.from..question.to).contains(&entry.at.as_micros())
+                }).cloned().collect();
+                if question.newest_first {
+                    expected.reverse();
+                }
+                assert_eq!(read(fixture.segments(), scan).await, expected, "{question:?}");
+            }
+        });
+    }
+}
