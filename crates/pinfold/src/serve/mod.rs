@@ -1,0 +1,274 @@
+//! The server of `up` and `demo`: every part, wired bottom-up, ended top-down.
+
+mod pages;
+mod ports;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use base::entropy::{Entropy, SystemEntropy};
+use base::stop::Stop;
+use base::time::{Clock, SystemClock};
+use functions::{Catalogue, CatalogueParts};
+use gateway::{Gateway, GatewayLimits, GatewayParts, Trust};
+use identity::{Identity, SESSION_LIFETIME};
+use invoke::events::{EventPolicy, Events, EventsParts};
+use invoke::pool::PoolLimits;
+use invoke::{Invoker, InvokerParts};
+use logs::{Logs, LogsOptions};
+use meter::{Meter, Metrics};
+use model::limits::TIMEOUT_SECS_MAX;
+use sandbox::{Sandbox, SandboxOptions};
+use services::{Services, ServicesParts};
+use store::data_dir::{DataDir, DataDirOptions};
+use store::segments::{SegmentOptions, Segments};
+use tokio::task::JoinHandle;
+
+use crate::client::Connection;
+use crate::config::Settings;
+
+/// An invocation waits this long for an instance: longer than any init may take.
+const WAIT_MAX: Duration = Duration::from_secs(60);
+/// How often segments that have grown old are looked for.
+const RETIRE_EVERY: Duration = Duration::from_secs(3600);
+/// Starts of one version at the same time, for each processor: an init keeps one busy.
+const STARTS_PER_CORE: usize = 2;
+/// An instance takes no work beyond this age, so that its credentials outlive its last invocation.
+const INSTANCE_AGE_MAX: Duration = Duration::from_secs(SESSION_LIFETIME.as_secs() - TIMEOUT_SECS_MAX as u64 - 60);
+
+/// A server that answers.
+pub struct Running {
+    /// How to reach it.
+    pub connection: Connection,
+    /// What its owner should know: the tier of isolation, trust, missing interpreters. One line each.
+    pub notices: Vec<String>,
+    drain_max: Duration,
+    data_dir: DataDir,
+    invoker: Invoker,
+    logs: Arc<Logs>,
+    gateway_stop: Stop,
+    events_stop: Stop,
+    serving: JoinHandle<usize>,
+    dispatching: JoinHandle<()>,
+}
+
+/// Starts everything; returns once the API answers. Must be awaited on a thread that lives as long as the process: the
+/// launcher dies with the thread that started it.
+pub async fn start(settings: Settings) -> anyhow::Result<Running> {
+    let begun = Instant::now();
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
+
+    // The port first: that it is taken must be known before anything is made.
+    let listener = gateway::bind(settings.listen).await?;
+    let address = listener.local_addr().context("ask for the listener's address")?;
+    let data_dir = DataDir::open(&settings.data_dir, DataDirOptions::default())?;
+    let master = Arc::new(data_dir.master_key(&settings.key_file)?);
+    let segments = |name: &str| {
+        let options = SegmentOptions { retain_bytes: settings.logs.total_bytes_max, ..SegmentOptions::default() };
+        data_dir.segments(name, options)
+    };
+
+    let metrics = Arc::new(Metrics::new());
+    let (usage_segments, log_segments) = (segments("usage")?, segments("logs")?);
+    let meter = Meter::open(usage_segments.clone(), metrics.clone());
+    let logs = Logs::open(LogsOptions {
+        store: data_dir.store(),
+        segments: log_segments.clone(),
+        clock: clock.clone(),
+        entropy: entropy.clone(),
+        metrics: metrics.clone(),
+    });
+
+    tokio::spawn(retire(vec![usage_segments, log_segments], settings.logs.age_max, clock.clone()));
+
+    let label = ports::label_of(data_dir.path());
+    let sandbox = Sandbox::start(SandboxOptions {
+        allow_weak: settings.allow_weak_isolation,
+        clock: clock.clone(),
+        ..SandboxOptions::new(label, data_dir.scratch_dir())
+    })?;
+
+    let identity = Identity::open(data_dir.store(), master.clone(), settings.account, clock.as_ref(), entropy.as_ref());
+    let identity = Arc::new(identity.await?);
+    let (catalogue, changes) = Catalogue::open(CatalogueParts {
+        store: data_dir.store(),
+        blobs: data_dir.blobs(),
+        master,
+        unpacker: Arc::new(ports::WalledUnpacker(sandbox.clone())),
+        interpreters: Arc::new(ports::InstalledInterpreters(sandbox.clone())),
+        unpacked_dir: data_dir.cache_dir().join("packages"),
+        clock: clock.clone(),
+        entropy: entropy.clone(),
+    })
+    .await?;
+
+    let log_streams = Arc::new(ports::GuestLogs(logs.clone()));
+    let invoker = Invoker::new(InvokerParts {
+        sandbox: sandbox.clone(),
+        meter: meter.clone(),
+        metrics: metrics.clone(),
+        logs: log_streams.clone(),
+        credentials: Arc::new(ports::FunctionCredentials {
+            identity: identity.clone(),
+            clock: clock.clone(),
+            entropy: entropy.clone(),
+        }),
+        limits: pool_limits(&settings),
+        wait_max: WAIT_MAX,
+        clock: clock.clone(),
+        entropy: entropy.clone(),
+    });
+    let follower = invoker.clone();
+    let followed = catalogue.clone();
+    tokio::spawn(async move { follower.follow(followed, changes).await });
+
+    let events = Events::new(EventsParts {
+        store: data_dir.store(),
+        blobs: data_dir.blobs(),
+        catalogue: catalogue.clone(),
+        invoker: invoker.clone(),
+        logs: log_streams,
+        metrics: metrics.clone(),
+        policy: EventPolicy {
+            function_retries: settings.events.function_error_delays.to_vec(),
+            platform_backoff: settings.events.platform_backoff,
+            age_max: settings.events.age_max,
+        },
+        clock: clock.clone(),
+        entropy: entropy.clone(),
+    });
+
+    let services = Arc::new(Services::new(ServicesParts {
+        catalogue: catalogue.clone(),
+        invoker: invoker.clone(),
+        events: events.clone(),
+        logs: logs.clone(),
+        identity: identity.clone(),
+        clock: clock.clone(),
+    }));
+    let gateway_stop = Stop::new();
+    let tier = sandbox.tier().to_string();
+    let gateway = Gateway::new(
+        GatewayParts {
+            identity: identity.clone(),
+            services,
+            metrics,
+            pages: Arc::new(pages::Pages {
+                begun,
+                tier,
+                catalogue,
+                invoker: invoker.clone(),
+                events: events.clone(),
+                meter,
+            }),
+            limits: GatewayLimits {
+                connections_max: settings.connections.count_max,
+                head_timeout: settings.connections.header_max.max(settings.connections.idle_max),
+                body_timeout: settings.connections.body_max,
+                drain_timeout: settings.drain_max,
+                ..GatewayLimits::default()
+            },
+            clock: clock.clone(),
+            entropy,
+            default_account: settings.account,
+            default_region: settings.region.clone(),
+        },
+        gateway_stop.clone(),
+    );
+    sandbox.open_sdk_door(Arc::new(ports::GuestDoor(gateway.clone())));
+
+    let events_stop = Stop::new();
+    let stop = events_stop.clone();
+    let dispatching = tokio::spawn(async move { events.run(stop).await });
+    let trust = if settings.trust_loopback { Trust::Loopback } else { Trust::Verify };
+    let serving = tokio::spawn(async move { gateway.serve(listener, trust).await });
+
+    let key = identity.first_key(settings.account).context("the account has no access key")?;
+    let connection = Connection {
+        endpoint: format!("http://{address}"),
+        access_key_id: key.id.clone(),
+        secret_access_key: key.secret.to_string(),
+        account_id: settings.account.to_string(),
+        region: settings.region.to_string(),
+        pid: std::process::id(),
+    };
+    connection.write(&Connection::file_in(data_dir.path()))?;
+    Ok(Running {
+        connection,
+        notices: notices(&settings, &sandbox),
+        drain_max: settings.drain_max,
+        data_dir,
+        invoker,
+        logs,
+        gateway_stop,
+        events_stop,
+        serving,
+        dispatching,
+    })
+}
+
+/// Deletes segments of log lines and usage facts when all in them is older than configured.
+async fn retire(all: Vec<Arc<Segments>>, age_max: Duration, clock: Arc<dyn Clock>) {
+    loop {
+        for segments in &all {
+            if let Err(error) = segments.retire(clock.now().minus(age_max)).await {
+                tracing::warn!(error = %base::chain::Chain(&error), "old segments were not deleted");
+            }
+        }
+        tokio::time::sleep(RETIRE_EVERY).await;
+    }
+}
+
+fn pool_limits(settings: &Settings) -> PoolLimits {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    PoolLimits {
+        memory_mib_max: settings.instances.memory_mib_max,
+        instances_max: settings.instances.count_max as usize,
+        starts_per_version_max: cores * STARTS_PER_CORE,
+        waiting_per_version_max: settings.instances.waiting_max as usize,
+        waiting_max: settings.instances.waiting_max as usize,
+        idle_timeout: settings.instances.idle_max,
+        age_max: INSTANCE_AGE_MAX,
+    }
+}
+
+fn notices(settings: &Settings, sandbox: &Sandbox) -> Vec<String> {
+    let mut notices = sandbox.tier_notices();
+    if settings.trust_loopback {
+        notices.push(format!(
+            "TRUST: any access key is accepted on {}, without a signature; every program on this machine may do anything here",
+            settings.listen
+        ));
+    }
+    if sandbox.packs().installed().is_empty() {
+        notices
+            .push("no Python and no Node.js found: only provided.* functions will run (see pinfold doctor)".to_owned());
+    }
+    notices
+}
+
+impl Running {
+    /// Stops in phases, within the time that the settings gave: no new work, what runs may end, then all is closed.
+    pub async fn drain(self) {
+        let begun = Instant::now();
+        self.events_stop.request();
+        self.gateway_stop.request();
+        let cut_off = self.invoker.drain(self.drain_max).await;
+        let connections = match tokio::time::timeout(self.drain_max + Duration::from_secs(1), self.serving).await {
+            Ok(Ok(open)) => open,
+            _ => 0,
+        };
+        let _ = tokio::time::timeout(Duration::from_secs(1), self.dispatching).await;
+        self.logs.close().await;
+        self.connection.remove(&Connection::file_in(self.data_dir.path()));
+        self.data_dir.close().await;
+        tracing::info!(
+            seconds = begun.elapsed().as_secs_f64(),
+            invocations_cut_off = cut_off,
+            connections_cut_off = connections,
+            "drained"
+        );
+    }
+}
