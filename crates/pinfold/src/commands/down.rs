@@ -37,12 +37,9 @@ pub fn run(command: &Down, context: &Context) -> Result<Exit, Failure> {
         Err(error) => return Err(Failure::new(format!("look at process {}: {error}", connection.pid))),
         Ok(process) => process,
     };
+    // Another program may have the number by now.
     if !holds_files_of(connection.pid, &data_dir) {
-        return Err(Failure::unreachable(format!(
-            "nothing runs on {}: process {}, which a server there once had, is another program or another user's",
-            data_dir.display(),
-            connection.pid
-        )));
+        return Err(nothing());
     }
     let started = Instant::now();
     match pidfd_send_signal(&process, Signal::TERM) {
