@@ -222,6 +222,9 @@ impl Instance {
             Waited::Exited(Exit::PlatformLost) => {
                 Outcome::PlatformFailure("the sandbox was lost during the invocation".to_owned())
             }
+            Waited::Exited(_) if !guest.was_delivered() => {
+                Outcome::PlatformFailure("the instance ended while it was idle".to_owned())
+            }
             Waited::Exited(exit) => Outcome::FunctionError(wording::exited(exit, Some(&request))),
             Waited::TimeUp => Outcome::FunctionError(wording::timed_out(&request, self.spec.timeout_secs)),
         };
@@ -318,7 +321,6 @@ impl Guest {
     async fn init(&mut self, began: Instant, until: Instant) -> (ColdStart, Result<(), InitEnd>) {
         let launched = Instant::now();
         let mut cold_start = ColdStart { sandbox: launched - began, ..ColdStart::default() };
-        self.side.cell.set_busy(true);
         let mut started = launched;
         let Self { channel, side } = self;
         let ready = async {
@@ -356,6 +358,7 @@ impl Guest {
             Waited::TimeUp => Err(InitEnd::TimeUp),
         };
         if end.is_ok() {
+            // Its first call ends the init, which runs with a whole core's weight.
             side.cell.set_busy(false);
         }
         (cold_start, end)

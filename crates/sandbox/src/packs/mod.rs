@@ -108,6 +108,11 @@ impl Packs {
         Ok(served)
     }
 
+    /// Whether nothing that looks like an interpreter is installed. Runs none.
+    pub fn is_empty(&self) -> bool {
+        [Family::Python, Family::Node].into_iter().all(|family| find::candidates(family).is_empty())
+    }
+
     /// Every interpreter that was found. Runs each of them once: for `doctor`, not for the road of a request.
     pub fn installed(&self) -> Vec<Interpreter> {
         let mut installed: Vec<Interpreter> = [Family::Python, Family::Node]

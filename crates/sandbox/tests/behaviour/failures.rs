@@ -16,7 +16,7 @@ async fn an_init_that_takes_too_long_runs_again_within_the_invocation() {
     let function = function("python3.13", "app.handler", &[("app.py", source)]);
     let began = Instant::now();
     let mut instance = function.ready().await;
-    assert!((10..14).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
+    assert!((10..60).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
     let lines = function.lines.take();
     assert_eq!(lines[0], "slow");
     assert!(lines[1].starts_with("INIT_REPORT Init Duration: 1"), "{lines:?}");

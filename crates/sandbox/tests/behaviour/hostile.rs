@@ -48,7 +48,7 @@ async fn a_guest_that_breaks_the_protocol_is_ended() {
         let ran = instance.run(function.work(&format!("{event:?}"))).await;
         assert_eq!(shown(&ran), expected, "{event}");
         assert!(!ran.reusable, "{event}");
-        assert!(ran.measured.duration < Duration::from_secs(5), "{event}: {:?}", ran.measured);
+        assert!(ran.measured.duration < Duration::from_secs(20), "{event}: {:?}", ran.measured);
     }
 }
 
@@ -93,7 +93,7 @@ async fn a_flood_of_output_is_dropped_and_said() {
     let began = Instant::now();
     let ran = instance.run(function.work("1024")).await;
     assert_eq!(shown(&ran), "answer: \"done\"");
-    assert!(began.elapsed() < Duration::from_secs(15), "1 GiB took {:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(60), "1 GiB took {:?}", began.elapsed());
     let lines = function.lines.take();
     let dropped = ran.measured.log_bytes_dropped;
     assert_eq!(lines.last(), Some(&format!("[pinfold] output limit reached: {dropped} bytes dropped")));
@@ -129,5 +129,5 @@ async fn an_orphan_that_holds_the_pipes_does_not_hold_up_the_answer() {
         let ran = instance.run(function.work("1")).await;
         assert_eq!((shown(&ran).as_str(), ran.reusable), ("answer: \"answered\"", true));
     }
-    tokio::time::timeout(Duration::from_secs(5), instance.stop()).await.expect("stop does not wait for the orphan");
+    tokio::time::timeout(Duration::from_secs(20), instance.stop()).await.expect("stop does not wait for the orphan");
 }

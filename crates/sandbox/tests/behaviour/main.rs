@@ -9,3 +9,4 @@ mod python;
 mod runtime_api;
 mod support;
 mod table;
+mod transcript;

@@ -2,7 +2,7 @@
 
 use expect_test::{Expect, expect};
 
-use crate::support::check;
+use crate::transcript::check;
 
 async fn node(source: &str, events: &[&str], expected: Expect) {
     check("nodejs20.x", "app.handler", &[("app.js", source)], events, expected).await;

@@ -2,7 +2,7 @@
 
 use expect_test::expect;
 
-use crate::support::check;
+use crate::transcript::check;
 
 async fn python(source: &str, events: &[&str], expected: expect_test::Expect) {
     check("python3.13", "app.handler", &[("app.py", source)], events, expected).await;

@@ -243,6 +243,16 @@ async fn a_runtime_that_ends_is_told() {
 }
 
 #[tokio::test]
+async fn a_runtime_that_ended_while_it_was_idle_has_seen_nothing() {
+    let runtime = "connection.request('GET', BASE + 'invocation/next')\ntime.sleep(0.05)\nos._exit(1)\n";
+    let function = function("provided.al2023", "my.handler", &[("bootstrap", &format!("{CLIENT}{runtime}"))]);
+    let mut instance = function.ready().await;
+    tokio::time::timeout(std::time::Duration::from_secs(10), instance.lost()).await.expect("its end is noticed");
+    let ran = instance.run(function.work("1")).await;
+    assert_eq!(shown(&ran), "platform failure: the instance ended while it was idle, delivered false");
+}
+
+#[tokio::test]
 async fn a_language_pack_s_instance_has_no_second_road() {
     let source = r#"
 import http.client, os

@@ -263,7 +263,7 @@ async fn a_time_out_ends_the_instance() {
         assert_eq!(shown(&ran), expected, "{language}");
         assert!(!ran.reusable, "{language}");
         let millis = ran.measured.duration.as_millis();
-        assert!((990..1500).contains(&millis), "{language}: {millis} ms");
+        assert!((990..10_000).contains(&millis), "{language}: {millis} ms");
         let again = instance.run(function.work("{}")).await;
         assert!(!again.delivered && !again.reusable, "{language}");
     }
