@@ -52,7 +52,12 @@ impl InstanceLog {
 }
 
 impl LogSink for InstanceLog {
+    /// Events end with a newline, as CloudWatch shows what a runtime prints.
     fn line(&self, at: Timestamp, text: Bytes) {
+        let text = match text.last() {
+            Some(b'\n') => text,
+            _ => Bytes::from([&text[..], b"\n"].concat()),
+        };
         if let Some(tail) = self.tail.lock().as_mut() {
             tail.push(text.clone());
         }

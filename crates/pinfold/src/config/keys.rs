@@ -46,14 +46,11 @@ pub const KEYS: &[Key] = &[
     key("events.backoff_first", "1s", "event invocations: first delay after a throttle or a platform failure; doubles"),
     key("events.backoff_max", "5m", "event invocations: longest delay after a throttle or a platform failure"),
     key("events.age_max", "6h", "event invocations: dropped when older"),
-    key("logs.line_max", "256KiB", "one line of a function's output; longer ones are cut into several"),
-    key("logs.invocation_max", "8MiB", "output of one invocation that is kept"),
     key("logs.total_max", "1GiB", "all log lines together; the oldest are deleted first"),
     key("logs.age_max", "14d", "log lines and usage facts are deleted when older"),
     key("connections.count_max", "1024", "connections that a listener serves at once"),
-    key("connections.header_max", "10s", "time for a request's head to arrive"),
+    key("connections.head_max", "60s", "time for a request's head to arrive; an idle connection is closed after it"),
     key("connections.body_max", "60s", "time for a request's body to arrive"),
-    key("connections.idle_max", "2m", "a connection without a request for so long is closed"),
 ];
 
 /// The key of this name.

@@ -71,10 +71,6 @@ pub struct Events {
 /// Limits of log lines and usage facts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Logs {
-    /// One line; a longer one is cut into several.
-    pub line_bytes_max: usize,
-    /// Output of one invocation that is kept.
-    pub invocation_bytes_max: usize,
     /// All lines together; the oldest are deleted first.
     pub total_bytes_max: u64,
     /// Lines and facts are deleted when older.
@@ -86,10 +82,8 @@ pub struct Logs {
 pub struct Connections {
     /// Connections served at once.
     pub count_max: usize,
-    /// Time for a request's head to arrive.
-    pub header_max: Duration,
+    /// Time for a request's head to arrive; an idle connection is closed after it.
+    pub head_max: Duration,
     /// Time for a request's body to arrive.
     pub body_max: Duration,
-    /// A connection without a request for so long is closed.
-    pub idle_max: Duration,
 }

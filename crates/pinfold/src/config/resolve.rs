@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use base::backoff::Backoff;
-use base::sizes::{GIB, KIB, MIB};
+use base::sizes::MIB;
 use model::ids::AccountId;
 use model::names::Region;
 
@@ -113,16 +113,13 @@ pub fn settings(layers: &Layers, surroundings: &Surroundings) -> Result<(Setting
             age_max: reader.time("events.age_max", "1s", "30d"),
         },
         logs: Logs {
-            line_bytes_max: reader.bytes("logs.line_max", KIB as u64, MIB as u64) as usize,
-            invocation_bytes_max: reader.bytes("logs.invocation_max", KIB as u64, GIB as u64) as usize,
             total_bytes_max: reader.bytes("logs.total_max", 16 * MIB as u64, 1 << 50),
             age_max: reader.time("logs.age_max", "1m", "3653d"),
         },
         connections: Connections {
             count_max: reader.number::<u32>("connections.count_max", 1, 65_536) as usize,
-            header_max: reader.time("connections.header_max", "100ms", "10m"),
+            head_max: reader.time("connections.head_max", "100ms", "10m"),
             body_max: reader.time("connections.body_max", "100ms", "1h"),
-            idle_max: reader.time("connections.idle_max", "100ms", "1h"),
         },
     };
     reader.check_together(&settings);
@@ -204,7 +201,7 @@ impl Reader<'_> {
 
     /// What is right alone may be wrong together.
     fn check_together(&mut self, settings: &Settings) {
-        let Settings { listen, instances, events, logs, .. } = settings;
+        let Settings { listen, instances, events, .. } = settings;
         if settings.trust_loopback && !listen.ip().is_loopback() {
             let problem =
                 format!("would trust everybody who reaches {listen}; listen on 127.0.0.1 or ::1, or leave it off");
@@ -223,9 +220,6 @@ impl Reader<'_> {
         }
         if events.platform_backoff.first > events.platform_backoff.max {
             self.blame("events.backoff_first", "is longer than events.backoff_max".to_owned());
-        }
-        if logs.line_bytes_max > logs.invocation_bytes_max {
-            self.blame("logs.line_max", "is more than logs.invocation_max".to_owned());
         }
     }
 
@@ -317,8 +311,6 @@ mod tests {
         assert_eq!(settings.instances.memory_mib_max, 4000);
         assert_eq!(settings.events.function_error_delays, [Duration::from_secs(60), Duration::from_secs(120)]);
         assert_eq!(settings.events.age_max, Duration::from_secs(model::limits::EVENT_AGE_SECS_MAX));
-        assert_eq!(settings.logs.line_bytes_max, model::limits::LOG_LINE_BYTES_MAX);
-        assert_eq!(settings.logs.invocation_bytes_max, model::limits::LOG_BYTES_PER_INVOCATION_MAX);
         let names: Vec<&str> = resolved.iter().map(|resolved| resolved.key).collect();
         let all: Vec<&str> = KEYS.iter().map(|key| key.name).collect();
         assert_eq!(names, all, "every key of the table is read, once");

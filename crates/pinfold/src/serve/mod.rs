@@ -79,7 +79,8 @@ pub async fn start(settings: Settings) -> anyhow::Result<Running> {
         clock: clock.clone(),
         entropy: entropy.clone(),
         metrics: metrics.clone(),
-    });
+    })
+    .await?;
 
     tokio::spawn(retire(vec![usage_segments, log_segments], settings.logs.age_max, clock.clone()));
 
@@ -165,7 +166,7 @@ pub async fn start(settings: Settings) -> anyhow::Result<Running> {
             }),
             limits: GatewayLimits {
                 connections_max: settings.connections.count_max,
-                head_timeout: settings.connections.header_max.max(settings.connections.idle_max),
+                head_timeout: settings.connections.head_max,
                 body_timeout: settings.connections.body_max,
                 drain_timeout: settings.drain_max,
                 ..GatewayLimits::default()
