@@ -48,6 +48,9 @@ const PAUSE_MAX: Duration = Duration::from_secs(3600);
 /// A store that fails is asked again after this time.
 const STORE_PAUSE: Duration = Duration::from_secs(1);
 
+/// How much later than its acknowledgement the canary commits.
+const CANARY_DELAY: Duration = Duration::from_millis(100);
+
 /// What the queue of events is built on.
 pub struct EventsParts {
     /// Where events are recorded.
@@ -64,6 +67,8 @@ pub struct EventsParts {
     pub metrics: Arc<Metrics>,
     /// When to try again, and when to give up.
     pub policy: EventPolicy,
+    /// Wrong on purpose: acknowledge before the commit. The canary of the crash test, which must find it out.
+    pub acknowledge_early: bool,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
     /// Makes batch ids.
@@ -143,6 +148,15 @@ impl Events {
         batch.require_absent(&key);
         batch.put_record(&key, &record);
         batch.due_set(&key, now, Bytes::new());
+        if parts.acknowledge_early {
+            let inner = inner.clone();
+            tokio::spawn(async move {
+                tokio::time::sleep(CANARY_DELAY).await;
+                drop(inner.parts.store.commit(batch).await);
+                inner.wake.notify_one();
+            });
+            return Ok(());
+        }
         parts.store.commit(batch).await.map_err(EventsError::Commit)?;
         inner.wake.notify_one();
         Ok(())

@@ -137,6 +137,7 @@ pub async fn start(settings: Settings) -> anyhow::Result<Running> {
             platform_backoff: settings.events.platform_backoff,
             age_max: settings.events.age_max,
         },
+        acknowledge_early: is_canary(),
         clock: clock.clone(),
         entropy: entropy.clone(),
     });
@@ -208,6 +209,11 @@ pub async fn start(settings: Settings) -> anyhow::Result<Running> {
         serving,
         dispatching,
     })
+}
+
+/// Whether this is the build that the crash test must catch: never in a release.
+fn is_canary() -> bool {
+    cfg!(debug_assertions) && std::env::var_os("PINFOLD_TEST_ACK_EARLY").is_some()
 }
 
 /// Deletes segments of log lines and usage facts when all in them is older than configured.
