@@ -134,6 +134,7 @@ impl Instance {
         let duration = cold_start.init_duration();
         let measured = guest.end(duration);
         let tell = |line: String| instance.sink.line(instance.surroundings.clock.now(), Bytes::from(line));
+        let mut exit = None;
         let error = match end {
             InitEnd::TimeUp => {
                 let millis = duration.as_micros() as f64 / 1000.0;
@@ -145,14 +146,15 @@ impl Instance {
                 let source = "the sandbox was lost during the function's init".into();
                 return Err(LaunchError::Sandbox { function: instance.spec.function.arn(), source });
             }
-            InitEnd::Exited(exit) => {
-                tell(wording::exit_log_line(exit));
-                wording::exited(exit, None)
+            InitEnd::Exited(how) => {
+                exit = Some(how);
+                tell(wording::exit_log_line(how));
+                wording::exited(how, None)
             }
             InitEnd::Broke(reason) => wording::broke_protocol(None, &reason),
         };
         let error = FunctionError { kind: FunctionErrorKind::Init, ..error };
-        Err(LaunchError::Init(Box::new(InitFailure { error, cold_start, measured })))
+        Err(LaunchError::Init(Box::new(InitFailure { error, exit, cold_start, measured })))
     }
 
     async fn make(&mut self) -> Result<Box<Guest>, LaunchError> {

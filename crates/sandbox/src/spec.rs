@@ -5,11 +5,13 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use model::ids::{FunctionId, InstanceId};
+use model::ids::{FunctionId, InstanceId, InvocationId};
 use model::invocation::{FunctionError, Invocation, Measured, Outcome};
 use model::runtime::Language;
 
+use crate::guest::wording;
 use crate::packs::MissingInterpreter;
+use crate::wall::Exit;
 
 /// Everything that an instance of one version of a function is started with.
 #[derive(Debug, Clone)]
@@ -126,10 +128,25 @@ pub enum LaunchError {
 /// The function's code could not be loaded, raised while it was loaded, or ended before it asked for work.
 #[derive(Debug)]
 pub struct InitFailure {
-    /// What the caller is told.
+    /// What the caller is told. See [`InitFailure::error_for`] for a caller whose invocation is known.
     pub error: FunctionError,
+    /// How the process ended, if that was the failure.
+    pub(crate) exit: Option<Exit>,
     /// How far the start came and how long that took.
     pub cold_start: ColdStart,
     /// Memory and dropped output of the attempt.
     pub measured: Measured,
+}
+
+impl InitFailure {
+    /// What the caller of this invocation is told: Lambda names the request where the process ended by itself.
+    pub fn error_for(&self, invocation: InvocationId) -> FunctionError {
+        match self.exit {
+            Some(exit) => {
+                let error = wording::exited(exit, Some(&invocation.to_string()));
+                FunctionError { kind: self.error.kind, ..error }
+            }
+            None => self.error.clone(),
+        }
+    }
 }

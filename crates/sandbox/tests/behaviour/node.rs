@@ -362,7 +362,7 @@ async fn a_handler_that_cannot_be_loaded_says_why() {
                | Runtime.ExitError
             init failed: {
               "errorType": "Runtime.ExitError",
-              "errorMessage": "Error: Runtime exited with error: exit status 4"
+              "errorMessage": "RequestId: 07070707-0707-4707-8707-070707070707 Error: Runtime exited with error: exit status 4"
             }
         "#]],
     )

@@ -169,7 +169,7 @@ said(*call("POST", "init/error", '{"errorType":"Init.Mine","errorMessage":"no lu
                | Runtime.ExitError
             init failed: {
               "errorType": "Runtime.ExitError",
-              "errorMessage": "Error: Runtime exited with error: exit status 2"
+              "errorMessage": "RequestId: 07070707-0707-4707-8707-070707070707 Error: Runtime exited with error: exit status 2"
             }
         "#]],
     )

@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::sync::{Arc, LazyLock};
 
 use expect_test::Expect;
+use model::ids::InvocationId;
 use sandbox::{Instance, LaunchError, LogSink, Packs, bare};
 use serde_json::Value;
 
@@ -28,7 +29,12 @@ impl Function {
         let mut instance = match launched {
             Ok(instance) => instance,
             Err(LaunchError::Init(failure)) => {
-                writeln!(text, "init failed: {}", shown_error(&failure.error.payload)).unwrap();
+                writeln!(
+                    text,
+                    "init failed: {}",
+                    shown_error(&failure.error_for(InvocationId::from_random([7; 16])).payload)
+                )
+                .unwrap();
                 return self.normal(text);
             }
             Err(error) => panic!("{error:?}"),
