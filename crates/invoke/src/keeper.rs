@@ -190,7 +190,7 @@ fn explain_failed_start(inner: &Arc<Inner>, id: InstanceId, log: &InstanceLog, e
         }
         log.platform(at, [lines::init_report(init, &error_type), lines::start(request.id, LATEST)]);
         let measured = Measured { init: Some(init), ..failure.measured };
-        let outcome = Outcome::FunctionError(failure.error);
+        let outcome = Outcome::FunctionError(failure.error_for(request.id));
         write_end(log, at, &request, &measured, &outcome);
         record(inner, at, &request, &measured, &outcome, request.payload.len() as u64);
         let log_tail = request.tail.then(|| log.end_tail());

@@ -249,7 +249,7 @@ fn notices(settings: &Settings, sandbox: &Sandbox) -> Vec<String> {
             settings.listen
         ));
     }
-    if sandbox.packs().installed().is_empty() {
+    if sandbox.packs().is_empty() {
         notices
             .push("no Python and no Node.js found: only provided.* functions will run (see pinfold doctor)".to_owned());
     }
