@@ -282,6 +282,9 @@ impl Catalogue {
     /// Checks the package against what would run it. A missing interpreter is no reason to refuse: the function
     /// becomes `Failed` and says why, and works after the interpreter is installed.
     fn check_package(&self, package: &Package, settings: &FunctionSettings) -> Result<Vec<String>, ChangeError> {
+        if package.contents.entries == 0 {
+            return Err(ChangeError::Incompatible("Uploaded file must be a non-empty zip".to_owned()));
+        }
         let asked = Language::of_runtime(&settings.runtime);
         let asked = asked.ok_or_else(|| ChangeError::Runtime(settings.runtime.clone()))?;
         let Ok(served) = self.interpreters.serve(asked) else { return Ok(Vec::new()) };

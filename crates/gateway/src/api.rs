@@ -92,6 +92,7 @@ async fn perform(
         region: authenticated.region,
         request_id,
         host: header_text(parts, "host").unwrap_or_else(|| "localhost".to_owned()),
+        content_type: header_text(parts, "content-type"),
         trace_header: header_text(parts, "x-amzn-trace-id"),
     };
     let Answer { output, headers, warnings } = inner.services.call(&caller, input).await?;

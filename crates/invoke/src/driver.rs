@@ -25,6 +25,9 @@ use crate::ports::{Credentials, LogStreams};
 /// An invocation that no instance ever saw is given to another this often.
 const DELIVERIES_MAX: u32 = 3;
 
+/// Instances get this long to be gone when the platform stops; the wall ends what is left with the platform.
+const STOP_MAX: Duration = Duration::from_secs(5);
+
 /// What the invoker is built on.
 pub struct InvokerParts {
     /// Where instances come from.
@@ -244,6 +247,10 @@ impl Invoker {
         let left = busy();
         // A keeper whose channel closes stops its instance.
         self.inner.state.lock().keepers.clear();
+        let until = tokio::time::Instant::now() + STOP_MAX;
+        while self.instances() != Instances::default() && tokio::time::Instant::now() < until {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
         left
     }
 }

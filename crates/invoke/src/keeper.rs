@@ -7,7 +7,7 @@ use base::chain::Chain;
 use base::time::Timestamp;
 use functions::Entry;
 use model::ids::InstanceId;
-use model::invocation::{Invocation, Measured, Outcome};
+use model::invocation::{FunctionErrorKind, Invocation, Measured, Outcome};
 use model::runtime::Language;
 use model::usage::{UsageFact, UsageOutcome};
 use sandbox::{Instance, InstanceSpec, LaunchError, Work};
@@ -112,7 +112,11 @@ async fn attempt(
         log.platform(inner.now(), [line]);
         return Finished { reply, answer: Reply::Undelivered(reason), reusable: false };
     }
-    let measured = Measured { init: init.take(), ..ran.measured };
+    let mut measured = Measured { init: init.take(), ..ran.measured };
+    if matches!(&ran.outcome, Outcome::FunctionError(error) if error.kind == FunctionErrorKind::OutOfMemory) {
+        // It wanted more than it was given; what is left of it says nothing.
+        measured.memory_used_mib = settings.memory_mib;
+    }
     let ended = inner.now();
     write_end(log, ended, &request, &measured, &ran.outcome);
     record(inner, ended, &request, &measured, &ran.outcome, bytes_in);

@@ -362,6 +362,8 @@ impl Guest {
         if end.is_ok() {
             // Its first call ends the init, which runs with a whole core's weight.
             side.cell.set_busy(false);
+            // What it printed so far belongs before its first invocation.
+            side.output.finish();
         }
         (cold_start, end)
     }

@@ -47,6 +47,8 @@ pub struct Caller {
     pub request_id: RequestId,
     /// The address by which the caller reached the platform, such as `127.0.0.1:4566`.
     pub host: String,
+    /// `Content-Type`, if the caller sent one.
+    pub content_type: Option<String>,
     /// `X-Amzn-Trace-Id`, if the caller sent one.
     pub trace_header: Option<String>,
 }

@@ -41,6 +41,7 @@ pub(crate) async fn invoke(
             return Err(Common::NotImplemented.error(format!("{name} is not supported: leave it out.")));
         }
     }
+    check_content_type(caller.content_type.as_deref())?;
     let kind = request.invocation_type.unwrap_or(InvocationType::RequestResponse);
     let trace_header = trace_header(caller, parts.clock.now());
     let payload = match kind {
@@ -147,6 +148,19 @@ fn of_not_run(error: &NotRun) -> Error {
         ),
         NotRun::Stopping => Common::Unavailable.error("The platform is stopping. Try again in a moment."),
     }
+}
+
+/// A payload is JSON, whatever clients that do not care call it; only what is surely something else is refused.
+fn check_content_type(content_type: Option<&str>) -> Result<(), Error> {
+    let Some(content_type) = content_type else { return Ok(()) };
+    let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let foreign = ["application/xml", "text/xml", "text/html", "multipart/", "image/", "audio/", "video/"];
+    if foreign.iter().any(|prefix| essence.starts_with(prefix)) {
+        return Err(errors::unsupported_media_type(format!(
+            "The content type of the Invoke request body is not JSON: {essence}"
+        )));
+    }
+    Ok(())
 }
 
 fn invocation_id(request: RequestId) -> InvocationId {
