@@ -1,0 +1,100 @@
+//! What a guest's process gives up before it may run guest code: limits, capabilities, keys, files, system calls.
+
+use std::io;
+use std::path::Path;
+
+use landlock::{
+    ABI, Access, AccessFs, BitFlags, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset, RulesetAttr,
+    RulesetCreated, RulesetCreatedAttr, RulesetError, Scope,
+};
+use rustix::process::{Resource, Rlimit};
+
+use super::mounts::SYSTEM_DIRS;
+use super::{OPEN_FILES_MAX, PROCESSES_MAX, seccomp, sys};
+
+/// The newest version of landlock whose rights are asked for; older kernels enforce what they know.
+const LANDLOCK: ABI = ABI::V6;
+const READ_CONFIGURATION: &[&str] = &[
+    "/etc/ld.so.cache",
+    "/etc/ssl/certs",
+    "/etc/ssl/openssl.cnf",
+    "/etc/localtime",
+    "/etc/passwd",
+    "/etc/group",
+    "/etc/hosts",
+    "/etc/nsswitch.conf",
+    "/etc/alternatives",
+    "/etc/mime.types",
+    "/etc/pki/tls/certs",
+];
+const READ_STATE: &[&str] =
+    &["/proc/self", "/proc/meminfo", "/proc/cpuinfo", "/proc/stat", "/proc/uptime", "/proc/loadavg"];
+const DEVICES: &[&str] = &["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"];
+
+/// What the guest may see of the file system, for landlock.
+pub(super) enum View<'a> {
+    /// The cell's own root: all of it readable, `/tmp` writable.
+    Cell,
+    /// The host's root (weak tier): only the system, and these.
+    Host { read: &'a [&'a Path], write: &'a Path },
+}
+
+/// Gives up everything that needs no path. `count_processes`: no control group counts them, so the kernel does it for the user.
+pub(super) fn limit(count_processes: bool) -> Result<(), (&'static str, io::Error)> {
+    let set = |resource, value: u64| {
+        rustix::process::setrlimit(resource, Rlimit { current: Some(value), maximum: Some(value) })
+            .map_err(|error| ("set a resource limit", error.into()))
+    };
+    set(Resource::Nofile, OPEN_FILES_MAX)?;
+    set(Resource::Core, 0)?;
+    if count_processes {
+        set(Resource::Nproc, u64::from(PROCESSES_MAX))?;
+    }
+    sys::leave_keyring();
+    rustix::thread::set_no_new_privs(true).map_err(|error| ("set no_new_privs", error.into()))
+}
+
+/// Landlock. A kernel without it is reported by the probes, and is no error here.
+pub(super) fn restrict_files(view: &View<'_>) -> Result<(), RulesetError> {
+    let read = AccessFs::Execute | AccessFs::ReadFile | AccessFs::ReadDir;
+    let device = AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::Truncate | AccessFs::IoctlDev;
+    let all = AccessFs::from_all(LANDLOCK);
+    let mut rules = Ruleset::default()
+        .set_compatibility(CompatLevel::BestEffort)
+        .handle_access(all)?
+        .scope(Scope::Signal | Scope::AbstractUnixSocket)?
+        .create()?;
+    match view {
+        View::Cell => {
+            rules = allow(rules, Path::new("/"), read)?;
+            rules = allow(rules, Path::new("/tmp"), all)?;
+            // Names of threads are set by writing there; what must not be written is read-only or another user's.
+            rules = allow(rules, Path::new("/proc"), read | AccessFs::WriteFile)?;
+        }
+        View::Host { read: folders, write } => {
+            for folder in SYSTEM_DIRS.iter().chain(READ_CONFIGURATION).chain(READ_STATE) {
+                rules = allow(rules, Path::new(folder), read)?;
+            }
+            for folder in *folders {
+                rules = allow(rules, folder, read)?;
+            }
+            rules = allow(rules, write, all)?;
+        }
+    }
+    for path in DEVICES {
+        rules = allow(rules, Path::new(path), device)?;
+    }
+    rules.restrict_self().map(drop)
+}
+
+fn allow(rules: RulesetCreated, path: &Path, rights: BitFlags<AccessFs>) -> Result<RulesetCreated, RulesetError> {
+    let Ok(metadata) = std::fs::metadata(path) else { return Ok(rules) };
+    let Ok(fd) = PathFd::new(path) else { return Ok(rules) };
+    let rights = if metadata.is_dir() { rights } else { rights & AccessFs::from_file(LANDLOCK) };
+    rules.add_rule(PathBeneath::new(fd, rights))
+}
+
+/// Capabilities and the system call filter: the last step. What comes after must be in the filter's table.
+pub(crate) fn restrict_calls() -> io::Result<()> {
+    seccomp::filter().and_then(|program| sys::install_filter(&program))
+}
