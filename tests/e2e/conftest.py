@@ -76,8 +76,8 @@ def make_platform(make_home):
     """Starts platforms, each in a home of its own unless one is given; what still runs at the end is killed."""
     started = []
 
-    def make(*arguments, home=None, user=ME, env=None, temporary=False):
-        started.append(Platform(home or make_home(user), *arguments, env=env, temporary=temporary))
+    def make(*arguments, home=None, user=ME, **options):
+        started.append(Platform(home or make_home(user), *arguments, **options))
         return started[-1].start()
 
     yield make

@@ -1,6 +1,5 @@
 """One behaviour table, as data, for Python, Node.js (both module forms) and a custom runtime of the official crate."""
 
-import base64
 import json
 import re
 
@@ -195,7 +194,6 @@ def cannot_be_said(seen):
         assert seen.failure["errorType"] == "Runtime.MarshalError"
 
 
-CONTEXT = base64.b64encode(json.dumps({"custom": {"who": "me"}, "client": {}, "env": {}}).encode()).decode()
 EVERY = tuple(LANGUAGES)
 SCRIPTS = ("python", "node_cjs", "node_esm")
 BAD_DAY = {"do": "raise", "message": "a \"bad\" day\nindeed ä"}
@@ -224,7 +222,7 @@ CASES = [pytest.param(language, event, check, id=f"{language}-{what.replace(' ',
 @pytest.mark.parametrize("language, event, check", CASES)
 def test_behaviour(platform, lam, functions, language, event, check):
     name = functions(language)
-    answer = invoke(lam, name, event, ClientContext=CONTEXT)
+    answer = invoke(lam, name, event, ClientContext=lambdas.ENCODED_CLIENT_CONTEXT)
     check(Seen(platform, language, name, answer))
     assert invoke(lam, name, {"do": "echo", "value": "after"}).payload == "after", "the function still answers"
 

@@ -16,6 +16,11 @@ VERSIONS = {
 }
 
 
+def pointed(version, endpoint):
+    """The command that speaks to an endpoint: before 2.13, version 2 does not read AWS_ENDPOINT_URL."""
+    return VERSIONS[version] + (["--endpoint-url", endpoint] if version == "v2" else [])
+
+
 class Cli:
     """One version of the AWS CLI, pointed at a platform."""
 
@@ -26,7 +31,7 @@ class Cli:
 
     def run(self, *words, check=True):
         result = subprocess.run(
-            [*VERSIONS[self.version], *words],
+            [*pointed(self.version, self.platform.endpoint), *words],
             cwd=self.folder,
             env=self.platform.cli_environment(),
             stdin=subprocess.DEVNULL,
@@ -76,14 +81,14 @@ def test_a_function_goes_its_whole_road(cli):
     assert cli.invoke(name, '{"who":"Bob"}', "--invocation-type", "Event")[0]["StatusCode"] == 202
     assert cli.invoke(name, "{}", "--invocation-type", "DryRun")[0]["StatusCode"] == 204
 
-    words = ["--function-name", name, "--timeout", "11", "--environment", "Variables={A=1}"]
+    words = ["--function-name", name, "--timeout", "11", "--environment", "Variables={AA=1}"]
     cli.run("lambda", "update-function-configuration", *words)
     cli.run("lambda", "wait", "function-updated-v2", "--function-name", name)
     (cli.folder / "code.zip").write_bytes(packages.python("def handler(event, context):\n    return 'newer'\n"))
     cli.run("lambda", "update-function-code", "--function-name", name, "--zip-file", "fileb://code.zip")
     cli.run("lambda", "wait", "function-updated-v2", "--function-name", name)
     found = cli.json("lambda", "get-function-configuration", "--function-name", name)
-    assert (found["Timeout"], found["Environment"]) == (11, {"Variables": {"A": "1"}})
+    assert (found["Timeout"], found["Environment"]) == (11, {"Variables": {"AA": "1"}})
     assert json.loads(cli.invoke(name, "{}")[1]) == "newer"
 
     cli.run("lambda", "delete-function", "--function-name", name)

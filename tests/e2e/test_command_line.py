@@ -42,13 +42,13 @@ def done(result, code=0):
 def test_a_folder_is_deployed_and_invoked(here):
     place = folder(here.home, {"app.py": HELLO})
     name = fresh("deployed")
-    said = here.home.pinfold("deploy", str(place), "--name", name, "--memory", "256", "--timeout", "9", "--env", "A=1", "--env", "B=x=y")
+    said = here.home.pinfold("deploy", str(place), "--name", name, "--memory", "256", "--timeout", "9", "--env", "AA=1", "--env", "BB=x=y")
     done(said)
     assert name in said.stdout
     found = here.client("lambda").get_function_configuration(FunctionName=name)
     assert found["Runtime"].startswith("python3.")
     assert (found["MemorySize"], found["Timeout"]) == (256, 9)
-    assert found["Environment"]["Variables"] == {"A": "1", "B": "x=y"}
+    assert found["Environment"]["Variables"] == {"AA": "1", "BB": "x=y"}
 
     said = done(here.home.pinfold("invoke", name, "-d", '{"name":"Ada"}'))
     assert '"hello"' in said and '"Ada"' in said

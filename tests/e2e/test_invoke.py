@@ -1,6 +1,5 @@
 """Invocations through boto3: all types, tail, contexts, limits, and every way in which a function can fail."""
 
-import base64
 import concurrent.futures
 import json
 import re
@@ -93,8 +92,7 @@ def test_the_older_asynchronous_invocation_works(lam, logs):
 
 
 def test_client_context_and_trace_reach_the_function(platform, lam, table):
-    context = base64.b64encode(json.dumps({"custom": {"who": "me"}, "client": {}, "env": {}}).encode()).decode()
-    seen = call(lam, table, {"do": "context"}, ClientContext=context)
+    seen = call(lam, table, {"do": "context"}, ClientContext=lambdas.ENCODED_CLIENT_CONTEXT)
     assert seen["client_context"] == {"who": "me"}
     trace = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1"
     status, headers, body = platform.request(
@@ -217,7 +215,8 @@ def test_more_invocations_than_may_wait_are_throttled(make_platform):
 # ---- failures
 
 
-def test_a_function_that_exits_is_said_to_have_exited(lam, table):
+def test_a_function_that_exits_is_said_to_have_exited(lam):
+    table = create(lam)
     answer = invoke(lam, table, {"do": "exit", "code": 3})
     assert answer.error == "Unhandled"
     assert answer.payload["errorType"] == "Runtime.ExitError"

@@ -10,6 +10,14 @@ from . import packages, wait
 ROLE = "arn:aws:iam::000000000000:role/anything"
 _numbers = itertools.count(1)
 
+# What a mobile SDK sends as its client context.
+CLIENT_CONTEXT = {
+    "client": {"installation_id": "i", "app_title": "t", "app_version_name": "1.0", "app_version_code": "1", "app_package_name": "p"},
+    "custom": {"who": "me"},
+    "env": {"locale": "en"},
+}
+ENCODED_CLIENT_CONTEXT = base64.b64encode(json.dumps(CLIENT_CONTEXT).encode()).decode()
+
 # What each language of the behaviour table is deployed as.
 LANGUAGES = {
     "python": {"Runtime": "python3.13", "Handler": "app.handler"},
@@ -72,14 +80,15 @@ class Answer:
         return f"Answer({self.status}, {self.error}, {self.raw[:500]!r}, {self.log!r})"
 
 
-def invoke(client, name, event=None, tail=True, **options):
-    """Invokes and waits for the answer; an error of the function is an answer too."""
+def invoke(client, name, event=(), tail=True, **options):
+    """Invokes and waits for the answer; an error of the function is an answer too. Without an event, an empty one."""
+    event = {} if event == () else event
     if tail:
         options.setdefault("LogType", "Tail")
     return Answer(client.invoke(FunctionName=name, Payload=json.dumps(event).encode(), **options))
 
 
-def call(client, name, event=None, **options):
+def call(client, name, event=(), **options):
     """Invokes and returns the payload; an error of the function fails the test."""
     answer = invoke(client, name, event, **options)
     assert answer.error is None, f"{name} failed: {answer}"

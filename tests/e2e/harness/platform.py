@@ -77,8 +77,10 @@ class Home:
 class Platform:
     """One running `pinfold up`."""
 
-    def __init__(self, home, *arguments, env=None, temporary=False):
+    def __init__(self, home, *arguments, env=None, temporary=False, without=()):
         self.home = home
+        # Programs that this platform alone does not see; only root can arrange that.
+        self.without = [path for path in without if os.path.exists(path)]
         self.arguments = arguments
         self.env = env or {}
         self.temporary = temporary
@@ -94,9 +96,13 @@ class Platform:
         words = [str(self.home.binary), "up", "--listen", "127.0.0.1:0", "--ready-file", str(ready_file)]
         if self.temporary:
             words.append("--temporary")
+        words += self.arguments
+        if self.without:
+            hide = "".join(f"mount --bind /dev/null {path}; " for path in self.without)
+            words = ["unshare", "--mount", "/bin/sh", "-c", f'set -e; {hide} exec "$@"', "sh", *words]
         with open(self.log_path, "wb") as log:
             self.process = subprocess.Popen(
-                self.home.user.command(words + list(self.arguments)),
+                self.home.user.command(words),
                 cwd=self.home.path / "work",
                 env=self.home.environment(**self.env),
                 stdin=subprocess.DEVNULL,

@@ -16,7 +16,7 @@ pub(crate) fn openings(tree: &Tree) -> Result<Findings> {
         let words = text.lines().next().and_then(|line| line.strip_prefix("//!"));
         words.is_some_and(|words| words.trim().len() > 10)
     };
-    let silent = tree.ending(".rs").filter(|(_, text)| !opens(text));
+    let silent = tree.ending(".rs").filter(|(_, text)| !is_generated(text) && !opens(text));
     Ok(silent.map(|(path, _)| format!("{path} does not open with a sentence behind `//!`")).collect())
 }
 
