@@ -3,6 +3,8 @@
 mod events;
 mod groups;
 mod streams;
+#[cfg(test)]
+mod tests;
 
 use base::chain::Chain;
 use logs::{Home, Logs, LogsError};
@@ -92,32 +94,4 @@ fn count<T: TryInto<R>, R: Default>(value: T) -> R {
 /// A time or a size as the wire has it.
 fn number(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// `expected` is the group's name, or the exception's code.
-    fn check(name: Option<&str>, identifier: Option<&str>, expected: &str) {
-        let home = Home { account: AccountId::DEFAULT, region: Region::parse("us-east-1").expect("a region") };
-        let found = named_group(&home, name.map(str::to_owned), identifier.map(str::to_owned));
-        let found = found.map_or_else(|error| error.code.to_string(), |name| name.to_string());
-        assert_eq!(found, expected, "{name:?} {identifier:?}");
-    }
-
-    #[test]
-    fn a_group_is_named_in_exactly_one_way() {
-        let arn = "arn:aws:logs:us-east-1:000000000000:log-group:/aws/lambda/hello";
-        check(Some("/aws/lambda/hello"), None, "/aws/lambda/hello");
-        check(None, Some("/aws/lambda/hello"), "/aws/lambda/hello");
-        check(None, Some(arn), "/aws/lambda/hello");
-        check(None, Some(&format!("{arn}:*")), "/aws/lambda/hello");
-        check(None, None, "InvalidParameterException");
-        check(Some("a"), Some("a"), "InvalidParameterException");
-        check(None, Some("arn:aws:s3:::bucket"), "InvalidParameterException");
-        check(None, Some("arn:aws:logs:us-east-1:000000000000:log-group:a b"), "InvalidParameterException");
-        check(None, Some("arn:aws:logs:eu-west-1:000000000000:log-group:a"), "ResourceNotFoundException");
-        check(None, Some("arn:aws:logs:us-east-1:111111111111:log-group:a"), "ResourceNotFoundException");
-    }
 }
