@@ -510,3 +510,77 @@ macro_rules! wire_enum {
     };
 }
 pub(crate) use wire_enum;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::percent::form_pairs;
+    use crate::rule::FREE;
+
+    #[derive(Debug, PartialEq)]
+    struct Tag {
+        key: String,
+        weight: Option<i32>,
+    }
+
+    impl Structure for Tag {
+        fn read(fields: &mut Fields<'_, '_>) -> Taken<Self> {
+            let key = fields.required("Key", &FREE)?;
+            let weight = fields.optional("Weight", &FREE)?;
+            let Some(key) = key else { return Ok(None) };
+            Ok(Some(Self { key, weight }))
+        }
+    }
+
+    /// Reads the member `A` of a form.
+    #[track_caller]
+    fn check<T: Take + PartialEq + fmt::Debug>(form: &str, expected: Result<Option<T>, &str>) {
+        let Json::Form(members) = Json::from_form(form_pairs(form)).expect("nests") else { panic!("a form") };
+        let mut violations = Violations::default();
+        let found = Fields::new(members, None, &At::Root, &mut violations).optional::<T>("A", &FREE);
+        let found = found.and_then(|value| violations.into_result("ValidationError").map(|()| value));
+        assert_eq!(found.map_err(|error| error.message), expected.map_err(str::to_owned), "{form}");
+    }
+
+    #[test]
+    fn forms_hold_values_lists_maps_and_structures() {
+        check("A=12", Ok(Some(12)));
+        check("A=true", Ok(Some(true)));
+        check("A=2.5", Ok(Some(2.5)));
+        check("B=1", Ok(None::<String>));
+        check("A=UEs%3D", Ok(Some(Bytes::from_static(b"PK"))));
+        check("A=2026-11-22T15%3A04%3A05Z", Ok(Some(Timestamp::from_millis(1_795_359_845_000))));
+        check("A.member.2=y&A.member.1=x&A.member.10=z", Ok(Some(vec!["x".to_owned(), "y".into(), "z".into()])));
+        check("A.1=x&A.2=y", Ok(Some(vec!["x".to_owned(), "y".into()])));
+        check("A=", Ok(Some(Vec::<String>::new())));
+        check(
+            "A.entry.1.key=k&A.entry.1.value=1&A.entry.2.value=2&A.entry.2.key=l",
+            Ok(Some(BTreeMap::from([("k".to_owned(), 1), ("l".to_owned(), 2)]))),
+        );
+        check(
+            "A.member.1.Key=k&A.member.1.Weight=3&A.member.2.Key=l",
+            Ok(Some(vec![Tag { key: "k".into(), weight: Some(3) }, Tag { key: "l".into(), weight: None }])),
+        );
+    }
+
+    #[test]
+    fn forms_are_checked_too() {
+        check::<i32>("A=x", Err("STRING_VALUE cannot be converted to Integer"));
+        check::<Vec<String>>("A.member.x=1", Err("x is not the number of an item."));
+        check::<BTreeMap<String, String>>("A.entry.1.value=1", Err("An entry of a map has no key."));
+        check::<Vec<Tag>>(
+            "A.member.1.Weight=3",
+            Err(
+                "1 validation error detected: Value null at 'a.1.member.key' failed to satisfy constraint: Member must not be null",
+            ),
+        );
+    }
+
+    #[test]
+    fn times_outside_the_calendar_are_refused() {
+        let refused = Err("A timestamp is outside the years 1970 to 9999.");
+        check::<Timestamp>("A=-1", refused);
+        check::<Timestamp>("A=1e300", refused);
+        check::<Timestamp>("A=NaN", refused);
+    }
+}

@@ -174,7 +174,7 @@ pub fn verify(
         None => once(parts, DATE.as_str(), "Date")?,
     };
     let authorization = Authorization::parse(header, date.is_some())?;
-    let at = authorization.time(date.unwrap_or_default())?;
+    let (at, basic) = authorization.time(date.unwrap_or_default())?;
     check_time(at, now)?;
     check_signed_headers(parts, &authorization)?;
     let payload_hash = payload_hash(parts, body)?;
@@ -186,7 +186,7 @@ pub fn verify(
     })?;
     let style = if authorization.service == "s3" { Style::PlainPath } else { Style::Normalized };
     let request = canonical::request(parts, &authorization.signed_headers, &payload_hash, style);
-    let to_sign = canonical::string_to_sign(at, authorization.scope(), &request);
+    let to_sign = canonical::string_to_sign(&basic, authorization.scope(), &request);
     let key = cache
         .get(authorization.credential, &secret)
         .unwrap_or_else(|| keys::derive(&secret, authorization.date, authorization.region, authorization.service));

@@ -72,7 +72,8 @@ fn match_path<'a>(template: &'static str, path: &'a str) -> Option<(usize, Vec<(
         }
         let (head, tail) = rest.split_once('/').unwrap_or((rest, ""));
         match label {
-            Some(_) if head.is_empty() => return None,
+            // A signature does not tell paths with dot segments apart, so none of them may name anything.
+            Some(_) if matches!(head, "" | "." | "..") => return None,
             Some(name) => labels.push((name, head)),
             None if head == segment || decode(head, false) == segment => literals += 1,
             None => return None,
@@ -106,6 +107,8 @@ mod tests {
         check("/2015-03-31/functions/{F}", "/2015-03-31/functions/a%2Fb", Some(&[("F", "a%2Fb")]));
         check("/functions/{F}/code", "/functions/x/code/", Some(&[("F", "x")]));
         check("/functions/{F}/code", "/functions//code", None);
+        check("/functions/{F}/code", "/functions/../code", None);
+        check("/functions/{F}/code", "/functions/%2E%2E/code", Some(&[("F", "%2E%2E")]));
         check("/functions/{F}/code", "/functions/x/code/y", None);
         check("/insights/{M}/", "/insights/x", Some(&[("M", "x")]));
         check("/@connections/{C}", "/%40connections/x", Some(&[("C", "x")]));

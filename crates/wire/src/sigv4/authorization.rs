@@ -2,6 +2,7 @@
 
 use base::time::Timestamp;
 
+use super::canonical::basic_time;
 use super::{ALGORITHM, Refusal, TERMINATOR, unhex};
 
 /// Headers that one signature may cover.
@@ -92,12 +93,13 @@ impl<'a> Authorization<'a> {
         &self.credential[self.access_key_id.len() + 1..]
     }
 
-    /// The time of the request, which must be of the day of the scope.
-    pub(super) fn time(&self, text: &str) -> Result<Timestamp, Refusal> {
+    /// The time of the request, which must be of the day of the scope, and its basic form.
+    pub(super) fn time(&self, text: &str) -> Result<(Timestamp, String), Refusal> {
         let at = parse_time(text).ok_or_else(|| {
             Refusal::Incomplete(format!("Date must be in ISO-8601 'basic format'. Got '{}'.", clip(text)))
         })?;
-        let day = at.format("%Y%m%d");
+        let basic = basic_time(at);
+        let day = &basic[..8];
         if day != self.date {
             return Err(Refusal::Incomplete(format!(
                 "Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP: '{}' != '{day}', from '{}'.",
@@ -105,7 +107,7 @@ impl<'a> Authorization<'a> {
                 clip(text)
             )));
         }
-        Ok(at)
+        Ok((at, basic))
     }
 }
 
@@ -126,7 +128,7 @@ fn parse_time(text: &str) -> Option<Timestamp> {
         let small = |from: usize| number(from, from + 2).and_then(|value| i8::try_from(value).ok());
         let civil =
             jiff::civil::DateTime::new(number(0, 4)?, small(4)?, small(6)?, small(9)?, small(11)?, small(13)?, 0);
-        civil.ok()?.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp()
+        jiff::tz::Offset::UTC.to_timestamp(civil.ok()?).ok()?
     } else {
         jiff::fmt::rfc2822::parse(text).ok()?.timestamp()
     };

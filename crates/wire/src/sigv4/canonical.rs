@@ -50,9 +50,9 @@ pub(super) fn request(parts: &Parts<'_>, signed_headers: &[&str], payload_hash: 
     out
 }
 
-/// What the signature is made of: algorithm, time, scope, hash of the canonical request.
-pub(super) fn string_to_sign(at: Timestamp, scope: &str, canonical_request: &[u8]) -> String {
-    format!("{ALGORITHM}\n{}\n{scope}\n{}", basic_time(at), hex(&sha256(canonical_request)))
+/// What the signature is made of: algorithm, time in the basic form, scope, hash of the canonical request.
+pub(super) fn string_to_sign(at: &str, scope: &str, canonical_request: &[u8]) -> String {
+    format!("{ALGORITHM}\n{at}\n{scope}\n{}", hex(&sha256(canonical_request)))
 }
 
 /// `20261122T150405Z`.

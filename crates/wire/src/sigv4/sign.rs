@@ -63,7 +63,7 @@ pub fn sign(
     let style = if service == "s3" { Style::PlainPath } else { Style::Normalized };
     let canonical = request(&Parts { headers: &headers, ..*parts }, &names, &payload_hash, style);
     let key = keys::derive(credentials.secret, date, region, service);
-    let signature = aws_lc_rs::hmac::sign(&key, string_to_sign(now, &scope, &canonical).as_bytes());
+    let signature = aws_lc_rs::hmac::sign(&key, string_to_sign(&at, &scope, &canonical).as_bytes());
     let authorization = format!(
         "{ALGORITHM} Credential={}/{scope}, SignedHeaders={}, Signature={}",
         credentials.access_key_id,

@@ -88,7 +88,7 @@ fn every_vector_has_its_canonical_request_and_string_to_sign() {
             "{}",
             path.display()
         );
-        let to_sign = string_to_sign(now(), authorization.scope(), &canonical);
+        let to_sign = string_to_sign(&basic_time(now()), authorization.scope(), &canonical);
         assert_eq!(to_sign, text(&path, "header-string-to-sign.txt"), "{}", path.display());
         assert_eq!(hex(&authorization.signature), text(&path, "header-signature.txt").trim(), "{}", path.display());
     }
@@ -288,7 +288,7 @@ fn an_unsigned_payload_is_accepted_if_signed_as_such() {
     let scope = "20150830/r/lambda/aws4_request";
     let canonical = request(&parts, &names, UNSIGNED_PAYLOAD, Style::Normalized);
     let key = keys::derive("secret", "20150830", "r", "lambda");
-    let signature = aws_lc_rs::hmac::sign(&key, string_to_sign(now(), scope, &canonical).as_bytes());
+    let signature = aws_lc_rs::hmac::sign(&key, string_to_sign(&basic_time(now()), scope, &canonical).as_bytes());
     let header = format!(
         "{ALGORITHM} Credential=AKID/{scope},SignedHeaders={},Signature={}",
         names.join(";"),
