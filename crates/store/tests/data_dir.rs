@@ -313,37 +313,3 @@ async fn the_log_of_the_database_stays_bounded() {
     data_dir.close().await;
     assert!(!folder.path().join("state.db-wal").exists());
 }
-
-#[tokio::test]
-async fn nothing_runs_while_nothing_happens() {
-    let folder = folder();
-    let data_dir = open(folder.path()).expect("opens");
-    let segments = data_dir.segments("idle", store::segments::SegmentOptions::default()).expect("opens");
-    put(&*data_dir.store(), "x").await;
-    // Names of threads are cut at fifteen bytes.
-    let ours = |name: &str| {
-        ["store-write", "store-read", "store-checkpoin", "keep-idle", "append-idle"].contains(&name.trim_end())
-    };
-    let switches = || {
-        let mut switches = Vec::new();
-        for task in fs::read_dir("/proc/self/task").expect("there").map(|task| task.expect("read").path()) {
-            if fs::read_to_string(task.join("comm")).is_ok_and(|name| ours(&name)) {
-                let status = fs::read_to_string(task.join("status")).unwrap_or_default();
-                let line = status.lines().find(|line| line.starts_with("voluntary_ctxt_switches"));
-                switches.push((task, line.map(str::to_owned)));
-            }
-        }
-        switches
-    };
-    // Other tests of this process have threads of the same names; only those that live throughout count, and these
-    // two tests of one another's threads are told apart by trying again.
-    for _ in 0..20 {
-        let before = switches();
-        tokio::time::sleep(Duration::from_millis(500)).await;
-        if !before.is_empty() && before == switches() {
-            drop(segments);
-            return;
-        }
-    }
-    panic!("the threads of an idle store woke up in each of twenty half seconds");
-}

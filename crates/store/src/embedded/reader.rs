@@ -19,6 +19,19 @@ use crate::key::{Key, Shard};
 use crate::limits::DUE_ITEMS_MAX;
 use crate::read::{Direction, Due, JournalPage, JournalPager, Page, PageLimit, Pager, Read, ReadAnswer, Scan, Stored};
 
+const SCAN_FORWARD: &str = "SELECT shard, name, revision, value FROM records
+    WHERE (shard, name) >= (?1, ?2) AND (shard, name) < (?3, ?4) ORDER BY shard, name LIMIT ?5";
+const SCAN_BACKWARD: &str = "SELECT shard, name, revision, value FROM records
+    WHERE (shard, name) >= (?1, ?2) AND (shard, name) < (?3, ?4) ORDER BY shard DESC, name DESC LIMIT ?5";
+const READ_JOURNAL: &str = "SELECT sequence, entry FROM entries
+    WHERE journal = (SELECT id FROM journals WHERE shard = ?1 AND name = ?2) AND sequence >= ?3
+    ORDER BY sequence LIMIT ?4";
+/// Below one kind the index gives the order; the root, which no driver asks for, is sorted.
+const DUE_OF_KIND: &str = "SELECT shard, name, at, hint FROM due INDEXED BY due_by_time
+    WHERE kind = ?1 AND at <= ?2 AND shard >= ?3 AND shard < ?4 ORDER BY at, shard, name LIMIT ?5";
+const DUE_OF_ALL: &str = "SELECT shard, name, at, hint FROM due
+    WHERE ?1 = x'' AND at <= ?2 AND shard >= ?3 AND shard < ?4 ORDER BY at, shard, name LIMIT ?5";
+
 /// A question and where its answer goes. Whoever no longer waits has closed the channel.
 pub(super) enum Question {
     Read(Read, oneshot::Sender<Result<ReadAnswer, StoreError>>),
@@ -92,14 +105,8 @@ fn scan(connection: &Connection, scan: &Scan) -> rusqlite::Result<Page> {
         return Ok(pager.into_page());
     }
     let sql = match scan.direction {
-        Direction::Forward => {
-            "SELECT shard, name, revision, value FROM records
-             WHERE (shard, name) >= (?1, ?2) AND (shard, name) < (?3, ?4) ORDER BY shard, name LIMIT ?5"
-        }
-        Direction::Backward => {
-            "SELECT shard, name, revision, value FROM records
-             WHERE (shard, name) >= (?1, ?2) AND (shard, name) < (?3, ?4) ORDER BY shard DESC, name DESC LIMIT ?5"
-        }
+        Direction::Forward => SCAN_FORWARD,
+        Direction::Backward => SCAN_BACKWARD,
     };
     let (from, to) = (range.from(), range.to());
     let one_more = scan.limit.clamped().items + 1;
@@ -129,12 +136,9 @@ fn read_journal(
     from: Sequence,
     limit: PageLimit,
 ) -> rusqlite::Result<JournalPage> {
-    let sql = "SELECT sequence, entry FROM entries
-        WHERE journal = (SELECT id FROM journals WHERE shard = ?1 AND name = ?2) AND sequence >= ?3
-        ORDER BY sequence LIMIT ?4";
     let mut pager = JournalPager::new(limit);
     let one_more = limit.clamped().items + 1;
-    let mut statement = connection.prepare_cached(sql)?;
+    let mut statement = connection.prepare_cached(READ_JOURNAL)?;
     let mut rows =
         statement.query(params![journal.shard().as_bytes(), journal.name(), signed(from.0), one_more as i64])?;
     while let Some(row) = rows.next()? {
@@ -146,14 +150,9 @@ fn read_journal(
 }
 
 fn read_due(connection: &Connection, shard: &Shard, until: Timestamp, limit: usize) -> rusqlite::Result<Vec<Due>> {
-    // Below one kind the index gives the order; the root, which no driver asks for, is sorted.
-    let of_kind = "SELECT shard, name, at, hint FROM due INDEXED BY due_by_time
-        WHERE kind = ?1 AND at <= ?2 AND shard >= ?3 AND shard < ?4 ORDER BY at, shard, name LIMIT ?5";
-    let of_all = "SELECT shard, name, at, hint FROM due
-        WHERE ?1 = x'' AND at <= ?2 AND shard >= ?3 AND shard < ?4 ORDER BY at, shard, name LIMIT ?5";
     let range = shard.subtree();
     let limit = limit.min(DUE_ITEMS_MAX) as i64;
-    let mut statement = connection.prepare_cached(if shard.kind().is_empty() { of_all } else { of_kind })?;
+    let mut statement = connection.prepare_cached(if shard.kind().is_empty() { DUE_OF_ALL } else { DUE_OF_KIND })?;
     let ask = params![shard.kind(), signed(until.as_micros()), &range.from().shard[..], &range.to().shard[..], limit];
     let read = |row: &Row<'_>| {
         Ok(Due { key: Key::from_bytes(blob(row, 0)?, blob(row, 1)?), at: time(row.get(2)?), hint: blob(row, 3)? })
@@ -170,4 +169,40 @@ fn bytes<'a>(row: &'a Row<'_>, column: usize) -> rusqlite::Result<&'a [u8]> {
 
 fn blob(row: &Row<'_>, column: usize) -> rusqlite::Result<Bytes> {
     bytes(row, column).map(Bytes::copy_from_slice)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::schema::{self, Role};
+    use super::*;
+
+    /// How the database says that it will answer.
+    fn plan(connection: &Connection, sql: &str) -> String {
+        let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).expect("prepares");
+        let count = statement.parameter_count();
+        let nothing = vec![rusqlite::types::Null; count];
+        let steps = statement.query_map(rusqlite::params_from_iter(nothing), |row| row.get::<_, String>(3));
+        steps.expect("explains").collect::<rusqlite::Result<Vec<_>>>().expect("reads").join("; ")
+    }
+
+    #[test]
+    fn every_question_is_answered_from_an_index_without_sorting() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut connection = schema::connect(&folder.path().join("db"), Role::Writer).expect("opens");
+        schema::prepare(&mut connection).expect("makes its tables");
+        let range = "SEARCH records USING PRIMARY KEY ((shard,name)>(?,?) AND (shard,name)<(?,?))";
+        let cases = [
+            (SCAN_FORWARD, range),
+            (SCAN_BACKWARD, range),
+            (
+                READ_JOURNAL,
+                "SEARCH entries USING PRIMARY KEY (journal=? AND sequence>?); SCALAR SUBQUERY 1; \
+                 SEARCH journals USING COVERING INDEX sqlite_autoindex_journals_1 (shard=? AND name=?)",
+            ),
+            (DUE_OF_KIND, "SEARCH due USING INDEX due_by_time (kind=? AND at<?)"),
+        ];
+        for (sql, expected) in cases {
+            assert_eq!(plan(&connection, sql), expected, "{sql}");
+        }
+    }
 }

@@ -14,8 +14,8 @@ const PAGE_BYTES: u32 = 8192;
 /// The largest group leaves no larger file behind once it is checkpointed.
 const WAL_FILE_BYTES_KEPT: u32 = 64 << 20;
 /// Page cache of the writer, and of each other connection, in KiB.
-const WRITER_CACHE_KIB: i32 = 8192;
-const READER_CACHE_KIB: i32 = 2048;
+const WRITER_CACHE_KIB: i32 = 4096;
+const READER_CACHE_KIB: i32 = 1024;
 /// Every statement of ours fits.
 const STATEMENTS_CACHED: usize = 64;
 /// Only our own checkpoints ever compete, and they are short.
