@@ -258,6 +258,22 @@ impl Segments {
         let _ = self.written.clone().wait_for(|written| *written >= appended).await;
     }
 
+    /// Returns when everything that was appended before survives a power cut: for what is acknowledged one by one.
+    ///
+    /// # Errors
+    /// The disk fails or is full; what was appended before may be lost then.
+    pub async fn sync(&self) -> Result<(), SegmentError> {
+        self.flush().await;
+        let failing = self.counters.failing.load(Ordering::Relaxed);
+        self.run("sync", move |shelf| {
+            if failing {
+                return Err(io::Error::other("entries were dropped because the segments cannot be written"));
+            }
+            shelf.sync()
+        })
+        .await
+    }
+
     /// Reads entries. Retention may delete the oldest while one pages through them.
     ///
     /// # Errors

@@ -97,6 +97,19 @@ impl Shelf {
         Ok(segment)
     }
 
+    /// Makes what was written so far survive a power cut; a sealed segment does so already.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        let raw: Vec<_> = {
+            let segments = self.segments.lock();
+            let raw = |found: &Segment| if let Segment::Raw(raw) = found { Some(Arc::clone(raw)) } else { None };
+            segments.values().filter_map(raw).collect()
+        };
+        for segment in raw {
+            segment.sync()?;
+        }
+        sync_dir(&self.folder)
+    }
+
     pub(super) fn get(&self, first: u64) -> Option<Segment> {
         self.segments.lock().get(&first).cloned()
     }
