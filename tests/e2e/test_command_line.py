@@ -178,7 +178,8 @@ def test_errors_speak_json_too(here):
 
 def test_status_and_doctor_tell_what_is(here):
     status = json.loads(done(here.home.pinfold("status", "--output", "json")))
-    assert str(here.pid) in json.dumps(status) or here.endpoint in json.dumps(status)
+    assert status["tier"] in ("full", "reduced", "weak")
+    assert status["functions"] >= 0 and status["version"]
     doctor = here.home.pinfold("doctor")
     text = doctor.stdout.lower()
     assert any(tier in text for tier in ("full", "reduced", "weak")), doctor

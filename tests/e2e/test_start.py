@@ -16,7 +16,8 @@ CODE = packages.python("def handler(event, context):\n    return 'alive'\n")
 
 def up(home, *words, seconds=60, env=None):
     """A start that must fail; answers its exit code and what it said."""
-    result = home.pinfold("up", "--listen", "127.0.0.1:0", *words, timeout=seconds, env=env)
+    listen = [] if "--listen" in words else ["--listen", "127.0.0.1:0"]
+    result = home.pinfold("up", *listen, *words, timeout=seconds, env=env)
     return result.returncode, result.stdout + result.stderr
 
 
@@ -151,7 +152,7 @@ WRONG = [
     ("an unknown key in the file", {"file": 'lsiten = "127.0.0.1:1"\n'}, "lsiten", "listen"),
     ("an unknown variable", {"env": {"PINFOLD_LSITEN": "x"}}, "PINFOLD_LSITEN", "PINFOLD_LISTEN"),
     ("a value of the wrong kind", {"file": "events.age_max = 7.5\n"}, "events.age_max", ""),
-    ("a wrong address", {"flags": ["--set", "listen=nowhere"]}, "listen", "nowhere"),
+    ("a wrong address", {"flags": ["--listen", "nowhere"]}, "listen", "nowhere"),
     ("a wrong account", {"flags": ["--account-id", "12"]}, "account", "12"),
     ("no TOML", {"file": "= what\n"}, "config.toml", ""),
     ("a file that is not there", {"flags": ["--config", "nothing.toml"]}, "nothing.toml", ""),
