@@ -1,6 +1,6 @@
 //! The long forms of tests that run in short everywhere else.
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 
 use crate::tools::{Choice, For, Tools};
 use crate::{commands, e2e, unit};
@@ -36,15 +36,10 @@ pub(crate) fn run(what: Long, choice: &Choice, count: Option<u32>) -> Result<()>
             e2e::run_with(&tools, e2e::Build::Release, &[file], &[("E2E_IDLE_FUNCTIONS", &functions)])?
         }
         Long::Powercut => {
-            if !commands::root().join("crates/store/tests/powercut").exists()
-                && !commands::root().join("crates/store/tests/powercut.rs").exists()
-            {
-                bail!("crates/store has no test `powercut`");
-            }
             let points = count.unwrap_or(500).to_string();
             let mut command = commands::cargo();
             command.args(["test", "--locked", "--package", "store", "--test", "powercut", "--", "--nocapture"]);
-            unit::counted(command.env("POWERCUT_POINTS", points))?
+            unit::counted(command.env("STORE_POWERCUT_POINTS", points))?
         }
     };
     counts.verdict()

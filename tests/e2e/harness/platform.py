@@ -23,7 +23,7 @@ from .users import ME
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # A word that no guest may ever see.
 CANARY = "e2e-canary-of-the-host"
-START_SECS = 30
+START_SECS = 60
 STOP_SECS = 30
 # Retries of event invocations on a schedule that a test can wait for.
 QUICK_RETRIES = ("--set", "events.retry_first=1s", "--set", "events.retry_second=2s")
