@@ -142,6 +142,9 @@ impl Life {
         if self.killed.swap(true, Ordering::Relaxed) {
             return;
         }
+        if let Some(group) = &self.group {
+            group.hasten();
+        }
         if self.pid_namespace {
             let _ = rustix::process::pidfd_send_signal(self.pidfd.get_ref(), Signal::KILL);
         } else {

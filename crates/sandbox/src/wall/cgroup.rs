@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 use model::limits::MEMORY_MIB_OF_ONE_CORE;
 
-use super::PROCESSES_MAX;
 use super::message::CgroupEnds;
+use super::{PROCESSES_MAX, processes_max};
 
 const MIB: u64 = 1024 * 1024;
 
@@ -107,9 +107,19 @@ impl CellGroup {
     /// Function memory and `/tmp` count together for the kernel, since `/tmp` is memory.
     pub(super) fn limit(&self, memory_mib: u32, ephemeral_mib: u32) -> io::Result<()> {
         let bytes = (u64::from(memory_mib) + u64::from(ephemeral_mib)) * MIB;
+        let processes = processes_max(memory_mib);
         match self {
-            Self::V1(group) => group.limit(bytes),
-            Self::V2(group) => group.limit(bytes),
+            Self::V1(group) => group.limit(bytes, processes),
+            Self::V2(group) => group.limit(bytes, processes),
+        }
+    }
+
+    /// What is inside is about to be killed: no new processes, and all the weight there is, since dying takes processor
+    /// time too, and a process that waits for it may hold a lock that others need. Best effort.
+    pub(super) fn hasten(&self) {
+        match self {
+            Self::V1(group) => group.hasten(),
+            Self::V2(group) => group.hasten(),
         }
     }
 
@@ -196,9 +206,9 @@ impl Mounts {
         let mut mounts = Self::default();
         let own = |controller: &str| -> String {
             let lines = membership.lines().filter_map(|line| line.split_once(':')?.1.split_once(':'));
-            let found =
+            let mut found =
                 lines.filter(|(names, _)| names.split(',').any(|name| name == controller)).map(|(_, path)| path);
-            found.last().unwrap_or("/").to_owned()
+            found.next_back().unwrap_or("/").to_owned()
         };
         for line in mountinfo.lines() {
             let Some((left, right)) = line.split_once(" - ") else { continue };

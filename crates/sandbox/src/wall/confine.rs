@@ -10,7 +10,7 @@ use landlock::{
 use rustix::process::{Resource, Rlimit};
 
 use super::mounts::SYSTEM_DIRS;
-use super::{OPEN_FILES_MAX, PROCESSES_MAX, seccomp, sys};
+use super::{OPEN_FILES_MAX, PROCESSES_UNWEIGHED_MAX, seccomp, sys};
 
 /// The newest version of landlock whose rights are asked for; older kernels enforce what they know.
 const LANDLOCK: ABI = ABI::V6;
@@ -48,7 +48,7 @@ pub(super) fn limit(count_processes: bool) -> Result<(), (&'static str, io::Erro
     set(Resource::Nofile, OPEN_FILES_MAX)?;
     set(Resource::Core, 0)?;
     if count_processes {
-        set(Resource::Nproc, u64::from(PROCESSES_MAX))?;
+        set(Resource::Nproc, u64::from(PROCESSES_UNWEIGHED_MAX))?;
     }
     sys::leave_keyring();
     rustix::thread::set_no_new_privs(true).map_err(|error| ("set no_new_privs", error.into()))

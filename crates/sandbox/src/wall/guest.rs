@@ -48,8 +48,11 @@ fn prepare(place: Place, init: &OwnedFd, procs: Vec<OwnedFd>) -> Result<Option<[
         File::from(procs).write_all(b"0").step("enter a control group")?;
     }
     // Init's own priority is not for guests.
+    let _ = rustix::process::setsid();
     let priority = if place.cgroups == CgroupEnds::None { PRIORITY_UNWEIGHED } else { 0 };
     rustix::process::setpriority_process(None, priority).step("give up priority")?;
+    // Where the kernel groups processes by session, the session's priority counts. Best effort: it allows few changes a second.
+    let _ = std::fs::write("/proc/self/autogroup", priority.to_string());
     // Init writes the id map from outside and says when.
     if sys::receive(init).step("wait for an identity")?.is_none() {
         return Ok(None);
@@ -67,7 +70,6 @@ fn prepare(place: Place, init: &OwnedFd, procs: Vec<OwnedFd>) -> Result<Option<[
     if !place.pid_namespace {
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).step("tie the guest to its init")?;
     }
-    let _ = rustix::process::setsid();
     confine::limit(place.cgroups == CgroupEnds::None)
         .map_err(|(name, source)| Step { name: name.to_owned(), source })?;
     sys::reset_signals();

@@ -12,7 +12,7 @@ use rustix::process::{DumpableBehavior, Pid, Signal, WaitOptions};
 use super::message::{self, CgroupEnds, Place, Report};
 use super::mounts::{self, InStep, Step};
 use super::sys::{self, Cloned};
-use super::{GUEST_UID, RUNTIME_ADDRESS, SDK_ADDRESS, guest, tree};
+use super::{GUEST_UID, RUNTIME_ADDRESS, SDK_ADDRESS, guest, launcher, tree};
 
 /// Guests are the first to go when the host's memory runs out.
 const GUEST_OOM_SCORE: &str = "900";
@@ -49,6 +49,7 @@ fn run(place: Place, control: &OwnedFd, groups: Vec<OwnedFd>) -> Result<(), Step
     }
     let _ = rustix::process::setpriority_process(None, INIT_PRIORITY);
     sys::prefer_early_turns();
+    launcher::take_own_session();
     if place.host_uid.is_some() {
         sys::drop_groups().step("drop groups")?;
     }

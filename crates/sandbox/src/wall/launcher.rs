@@ -35,6 +35,7 @@ fn serve() -> io::Result<()> {
     let server = sys::take_input()?;
     let weaken = Weaken::from_words(std::env::args().skip(3));
     sys::reap_children_unseen();
+    take_own_session();
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     std::env::set_current_dir("/")?;
     message::send(&server, &Report::Probed(probe(weaken)), &[])?;
@@ -55,6 +56,13 @@ fn serve() -> io::Result<()> {
         // The server gave this cell up meanwhile: its init sees the same end of file.
         let _ = report;
     }
+}
+
+/// A session of one's own: no signal of a terminal's arrives, and where the kernel shares the processor out by session, a
+/// process with little to do gets its turn at once.
+pub(super) fn take_own_session() {
+    // Refused to the leader of a group, which then has a session already or shares it with nobody.
+    let _ = rustix::process::setsid();
 }
 
 /// Forks into the namespaces of `place`. The child gives up `foreign`, which is the launcher's own.

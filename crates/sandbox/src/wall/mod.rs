@@ -42,8 +42,19 @@ pub use probes::{Probes, Tier};
 
 /// The user and group that a guest sees itself as, as on Lambda.
 pub const GUEST_UID: u32 = 993;
-/// Processes and threads of one cell (Lambda quota "processes and threads").
+/// Processes and threads of one cell (Lambda quota "processes and threads"); see [`processes_max`].
 pub const PROCESSES_MAX: u32 = 1024;
+/// Processes and threads that even the smallest cell may have.
+const PROCESSES_MIN: u32 = 64;
+/// Processes and threads of a cell of this memory: a cell with a small share of the processor that forks a thousand times
+/// holds locks which all programs need (those of the mapped system libraries) for longer than its neighbours can wait.
+pub(crate) fn processes_max(memory_mib: u32) -> u32 {
+    PROCESSES_MIN.saturating_add(memory_mib).min(PROCESSES_MAX)
+}
+
+/// The same where no control group weighs a cell against the platform: a fork bomb of the full number would hold up the
+/// platform's own death (seen: by a second on two cores).
+pub const PROCESSES_UNWEIGHED_MAX: u32 = 256;
 /// Open files of one process of a guest (Lambda quota "file descriptors").
 pub const OPEN_FILES_MAX: u64 = 1024;
 /// Files and folders that `/tmp` can hold, for each MiB of its size.

@@ -13,6 +13,8 @@ use super::{
 /// One core's weight in `cpu.shares`.
 const SHARES_OF_ONE_CORE: u64 = 1024;
 /// The kernel takes no less.
+/// The kernel's own maximum.
+const SHARES_MAX: &str = "262144";
 const SHARES_MIN: u64 = 2;
 
 /// The platform's folder in each hierarchy.
@@ -108,7 +110,8 @@ impl Group {
         Ok((CgroupEnds::Procs(procs.len()), procs))
     }
 
-    pub(super) fn limit(&self, bytes: u64) -> io::Result<()> {
+    pub(super) fn limit(&self, bytes: u64, processes: u32) -> io::Result<()> {
+        fs::write(self.pids.join("pids.max"), processes.to_string())?;
         fs::write(self.memory.join("memory.limit_in_bytes"), bytes.to_string())?;
         // Absent where swap is not accounted.
         let _ = fs::write(self.memory.join("memory.memsw.limit_in_bytes"), bytes.to_string());
@@ -140,6 +143,13 @@ impl Group {
         let order = format!("{} {} {bytes}", event.as_raw_fd(), self.usage.as_raw_fd());
         fs::write(self.memory.join("cgroup.event_control"), order)?;
         Ok(event)
+    }
+
+    pub(super) fn hasten(&self) {
+        let _ = fs::write(self.pids.join("pids.max"), "0");
+        if let Some(cpu) = &self.cpu {
+            let _ = fs::write(cpu.join("cpu.shares"), SHARES_MAX);
+        }
     }
 
     pub(super) fn kill(&self) {

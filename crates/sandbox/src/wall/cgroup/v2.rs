@@ -136,7 +136,8 @@ impl Group {
         Ok((CgroupEnds::Folder, vec![File::open(&self.folder)?.into()]))
     }
 
-    pub(super) fn limit(&self, bytes: u64) -> io::Result<()> {
+    pub(super) fn limit(&self, bytes: u64, processes: u32) -> io::Result<()> {
+        fs::write(self.folder.join("pids.max"), processes.to_string())?;
         fs::write(self.folder.join("memory.max"), bytes.to_string())
     }
 
@@ -172,6 +173,13 @@ impl Group {
 
     pub(super) fn watched(&self) {
         let _ = fs::write(self.folder.join("memory.high"), "max");
+    }
+
+    pub(super) fn hasten(&self) {
+        let _ = fs::write(self.folder.join("pids.max"), "0");
+        if self.has_cpu {
+            let _ = fs::write(self.folder.join("cpu.weight"), "10000");
+        }
     }
 
     pub(super) fn kill(&self) {
