@@ -299,7 +299,7 @@ proptest! {
         let memory: HashMap<VersionId, u32> = ('a'..='d').zip([128, 128, 256, 512]).map(|(c, m)| (version(c), m)).collect();
         let mut now = Timestamp::from_millis(1);
         let mut next_ticket = 0;
-        let mut play = |pool: &mut Pool, auditor: &mut Auditor, now, event| {
+        let play = |pool: &mut Pool, auditor: &mut Auditor, now, event| {
             let mut effects = Vec::new();
             pool.step(event, now, &mut effects);
             auditor.audit(&effects, &memory);

@@ -173,7 +173,7 @@ mod tests {
             let served = packs.serve(language).expect("the machine that runs the tests has Python and Node.js");
             let interpreter = served.interpreter.expect("an interpreted language");
             assert_eq!(served.warning.is_some(), interpreter.language != language, "{language}");
-            assert_eq!(std::fs::canonicalize(&interpreter.path).expect("it exists"), interpreter.path);
+            assert_eq!(fs::canonicalize(&interpreter.path).expect("it exists"), interpreter.path);
             assert!(interpreter.path.starts_with(&interpreter.prefix), "{interpreter:?}");
             assert_eq!(packs.serve(language).expect("the same").interpreter, Some(interpreter));
         }

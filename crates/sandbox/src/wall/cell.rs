@@ -251,8 +251,10 @@ async fn until_end(life: &Life) -> Option<i32> {
 /// from then on it must look, since files and `/tmp` may be the reason, but only while the guest works.
 async fn watch_memory(life: &Life) -> std::convert::Infallible {
     if let Some(group) = &life.group {
-        let watched = group.watch(life.limit_bytes()).and_then(sys::readable);
-        match watched {
+        // Version 1 waits for a grace period of the kernel's (10 ms) before it has noted a threshold.
+        let (watching, limit) = (group.clone(), life.limit_bytes());
+        let watched = tokio::task::spawn_blocking(move || watching.watch(limit)).await;
+        match watched.map_err(io::Error::other).flatten().and_then(sys::readable) {
             Ok(event) => {
                 // A threshold that was passed before it was set makes no event.
                 while group.peak_bytes() <= life.limit_bytes() {

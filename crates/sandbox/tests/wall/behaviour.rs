@@ -8,11 +8,17 @@ use sandbox::wall::{Exit, LaunchError, Launched, Tier, Wall, Weaken};
 
 use crate::harness::{Case, World, block_on, case, end, read_all, run, wait_until};
 
+/// Launches whose median is taken.
+const ROUNDS: usize = 41;
+/// A spare's own preparation is not what is measured.
+const SETTLE: Duration = Duration::from_millis(20);
+
 pub(crate) fn cases() -> Vec<Case> {
     vec![
         case("the_tier_is_full_as_root_and_at_least_reduced_otherwise", tier),
         case("a_guest_gets_its_code_files_environment_and_descriptors", gets_what_it_is_given),
         case("listeners_lead_into_the_cell", listeners_lead_in),
+        case("a_prepared_cell_adds_less_than_five_milliseconds", overhead),
         case("a_missing_program_is_one_line_and_code_127", missing_program),
         case("a_fork_bomb_is_contained_and_a_neighbour_answers", fork_bomb),
         case("a_memory_bomb_is_out_of_memory_and_a_neighbour_answers", memory_bomb),
@@ -82,6 +88,46 @@ fn listeners_lead_in(world: &World) {
             cell.ended().await;
         }
     });
+}
+
+/// From the call to the end of a program that does nothing: outside, in a prepared cell, in one that must be made first.
+fn overhead(world: &World) {
+    let median = |mut times: Vec<Duration>| {
+        times.sort();
+        times[times.len() / 2]
+    };
+    let measure = |spares: usize| {
+        let mut options = world.options();
+        options.spares = spares;
+        let label = options.label.clone();
+        block_on(async {
+            let wall = Wall::start(options).unwrap();
+            let mut times = Vec::new();
+            for _ in 0..ROUNDS {
+                // Launcher, and init and waiting guest of the spare.
+                wait_until("the spare is there", || processes_of(&label).len() > 2 * spares);
+                tokio::time::sleep(SETTLE).await;
+                let begin = Instant::now();
+                let Launched { mut cell, .. } = wall.launch(world.spec(&["nothing"])).await.unwrap();
+                assert_eq!(cell.exited().await, Exit::Code(0));
+                times.push(begin.elapsed());
+                cell.ended().await;
+            }
+            median(times)
+        })
+    };
+    let bare = median(
+        (0..ROUNDS)
+            .map(|_| {
+                let begin = Instant::now();
+                assert!(world.outside(&["nothing"]).0);
+                begin.elapsed()
+            })
+            .collect(),
+    );
+    let (prepared, made) = (measure(1), measure(0));
+    println!("       bare {bare:?}, in a prepared cell {prepared:?}, in a cell made for it {made:?}");
+    assert!(prepared.saturating_sub(bare) < Duration::from_millis(5), "bare {bare:?}, walled {prepared:?}");
 }
 
 fn missing_program(world: &World) {
@@ -343,7 +389,7 @@ fn sweep(world: &World) {
     let (left, other) = (world.options(), world.options());
     let (label, other_label) = (left.label.clone(), other.label.clone());
     // A platform that died without a chance to tidy up: nothing is dropped.
-    std::mem::forget(Wall::start(left.clone()).unwrap());
+    let _forgotten = std::mem::ManuallyDrop::new(Wall::start(left.clone()).unwrap());
     let _other = Wall::start(other).unwrap();
     let old = processes_of(&label);
     let others = processes_of(&other_label);

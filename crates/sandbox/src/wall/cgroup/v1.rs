@@ -13,9 +13,9 @@ use super::{
 /// One core's weight in `cpu.shares`.
 const SHARES_OF_ONE_CORE: u64 = 1024;
 /// The kernel takes no less.
-/// The kernel's own maximum.
-const SHARES_MAX: &str = "262144";
 const SHARES_MIN: u64 = 2;
+/// The kernel takes no more.
+const SHARES_MAX: &str = "262144";
 
 /// The platform's folder in each hierarchy.
 #[derive(Debug)]
