@@ -307,7 +307,7 @@ pub(crate) fn processes_of(label: &str) -> BTreeSet<i32> {
 }
 
 /// Folders of cells in all hierarchies of control groups.
-fn cgroups_of(label: &str) -> usize {
+pub(crate) fn cgroups_of(label: &str) -> usize {
     fn count(folder: &std::path::Path, name: &str, depth: u32) -> usize {
         let Ok(entries) = std::fs::read_dir(folder) else { return 0 };
         let folders = entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));

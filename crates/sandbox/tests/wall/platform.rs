@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use sandbox::wall::{Launched, Wall};
 
-use crate::behaviour::processes_of;
+use crate::behaviour::{cgroups_of, processes_of};
 use crate::harness::{Case, World, case, wait_until};
 
 /// No guest instruction may run later than this after the platform's death.
@@ -38,7 +38,8 @@ pub(crate) fn serve(words: &[String]) {
 }
 
 fn killed(world: &World, act: &str) {
-    let label = world.options().label;
+    let options = world.options();
+    let label = options.label.clone();
     let mut platform = Command::new(std::env::current_exe().unwrap())
         .args(["platform", &label, act])
         .env("WALL_TEST_PROBE", world.probe())
@@ -66,6 +67,10 @@ fn killed(world: &World, act: &str) {
     println!("       last guest instruction {} us after the kill", late / 1000);
     platform.wait().unwrap();
     wait_until("all processes of the platform are gone", || processes_of(&label).is_empty());
+    assert!(!world.is_root() || cgroups_of(&label) > 0, "a killed platform cannot tidy up");
+    // The next one does.
+    drop(Wall::start(options).unwrap());
+    wait_until("nothing of the platform is left", || processes_of(&label).is_empty() && cgroups_of(&label) == 0);
 }
 
 #[derive(Default)]
