@@ -67,13 +67,13 @@ impl LogSink for InstanceLog {
 
 impl Tail {
     fn push(&mut self, line: Bytes) {
-        self.bytes += line.len() + 1;
+        self.bytes += line.len();
         self.lines.push_back(line);
         while let Some(first) = self.lines.front() {
-            if self.bytes - (first.len() + 1) < LOG_TAIL_BYTES {
+            if self.bytes - first.len() < LOG_TAIL_BYTES {
                 break;
             }
-            self.bytes -= first.len() + 1;
+            self.bytes -= first.len();
             self.lines.pop_front();
         }
     }
@@ -82,9 +82,6 @@ impl Tail {
         let mut text = Vec::with_capacity(self.bytes);
         for line in &self.lines {
             text.extend_from_slice(line);
-            if !line.ends_with(b"\n") {
-                text.push(b'\n');
-            }
         }
         let surplus = text.len().saturating_sub(LOG_TAIL_BYTES);
         Bytes::from(text).slice(surplus..)

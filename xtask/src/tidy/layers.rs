@@ -105,13 +105,17 @@ mod tests {
         check(&rows, &[("base", none), ("model", &["base", "serde"]), ("wire", none), ("services", &["model"])], none);
         check(
             &rows,
-            &[("base", &["model"]), ("model", none), ("services", &["wire"]), ("extra", none)],
+            &[("base", &["model"]), ("model", none), ("wire", none), ("services", &["wire"]), ("extra", none)],
             &[
                 "`base` uses `model`, which its row does not allow",
                 "`extra` has no row in the layer table",
                 "`services` uses `wire`, which its row does not allow",
-                "the layer table has a row for `wire`, which does not exist",
             ],
+        );
+        check(
+            &rows,
+            &[("base", none), ("model", none), ("services", none)],
+            &["the layer table has a row for `wire`, which does not exist"],
         );
     }
 }

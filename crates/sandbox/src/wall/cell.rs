@@ -226,6 +226,8 @@ async fn live(life: Arc<Life>, mut claim: Claim, exit: watch::Sender<Option<Exit
     exit.send_replace(Some(known));
     // A process descriptor becomes readable when the process is gone, and with a pid namespace all that it held before it.
     let _ = life.pidfd.readable().await;
+    // From here on its control group may be another cell's: whoever kills this one must not touch it.
+    life.killed.store(true, Ordering::Relaxed);
     let _ = tokio::task::spawn_blocking(move || {
         claim.clean();
         ended.send_replace(true);

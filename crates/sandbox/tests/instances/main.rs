@@ -183,15 +183,25 @@ async fn sdk_calls_arrive_at_the_door(sandbox: &Sandbox) {
     assert_eq!(*door.0.lock().unwrap(), 2);
 }
 
+/// What a test runner that asks for a list is told; any other word chooses tests by their names.
+const ALL: &str = "memory_and_instances";
+
 fn main() {
     if std::env::args().nth(1).as_deref() == Some("__launcher") {
         sandbox::launcher_main();
     }
+    if std::env::args().any(|word| word == "--list") {
+        if std::env::args().all(|word| word != "--ignored") {
+            println!("{ALL}: test");
+        }
+        return;
+    }
     let state = tempfile::tempdir().expect("a temporary folder");
-    let sandbox = Sandbox::start(SandboxOptions::new("instances-test", state.path())).expect("the launcher starts");
+    let label = format!("instances-{}", std::process::id());
+    let sandbox = Sandbox::start(SandboxOptions::new(label, state.path())).expect("the launcher starts");
     println!("tier {}", sandbox.tier());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let wanted = std::env::args().nth(1).filter(|argument| !argument.starts_with('-'));
+    let wanted = std::env::args().nth(1).filter(|argument| !argument.starts_with('-') && argument != ALL);
     macro_rules! run {
         ($($name:ident),* $(,)?) => {$(
             if wanted.as_deref().is_none_or(|wanted| stringify!($name).contains(wanted)) {
