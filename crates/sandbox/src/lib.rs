@@ -102,6 +102,11 @@ impl Sandbox {
         self.wall.probes().missing()
     }
 
+    /// Returns when the wall is gone because its launcher was killed: the platform can start nothing any more and should end.
+    pub async fn gone(&self) {
+        self.wall.launcher_gone().await;
+    }
+
     /// Unpacks a code package in a sandboxed child.
     pub async fn unpack(&self, zip: &Path, into: &Path) -> Result<UnpackReport, UnpackError> {
         self.wall.unpack(zip, into).await

@@ -128,7 +128,20 @@ pub fn run(command: Up, context: &Context) -> Result<Exit, Failure> {
             running.connection.write(path)?;
         }
         let connection = running.connection.clone();
-        stop.requested().await;
+        let lost = tokio::select! {
+            () = stop.requested() => false,
+            () = running.lost() => true,
+        };
+        if lost {
+            running.drain().await;
+            if let Some(path) = &command.ready_file {
+                connection.remove(path);
+            }
+            return Err(Failure::new(
+                "the sandbox launcher was killed, and every running function with it: start the platform again; event \
+                 invocations are kept and run then",
+            ));
+        }
         context.out.remark("stopping: running invocations may end; once more to stop at once");
         tokio::select! {
             () = running.drain() => {}

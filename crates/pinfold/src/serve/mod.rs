@@ -45,6 +45,7 @@ pub struct Running {
     pub notices: Vec<String>,
     drain_max: Duration,
     data_dir: DataDir,
+    sandbox: Sandbox,
     invoker: Invoker,
     logs: Arc<Logs>,
     gateway_stop: Stop,
@@ -202,6 +203,7 @@ pub async fn start(settings: Settings) -> anyhow::Result<Running> {
         notices: notices(&settings, &sandbox),
         drain_max: settings.drain_max,
         data_dir,
+        sandbox,
         invoker,
         logs,
         gateway_stop,
@@ -257,6 +259,12 @@ fn notices(settings: &Settings, sandbox: &Sandbox) -> Vec<String> {
 }
 
 impl Running {
+    /// Returns when the platform can no longer run functions: its launcher was killed. Whoever supervises it starts it
+    /// again; what was accepted is kept.
+    pub async fn lost(&self) {
+        self.sandbox.gone().await;
+    }
+
     /// Stops in phases, within the time that the settings gave: no new work, what runs may end, then all is closed.
     pub async fn drain(self) {
         let begun = Instant::now();

@@ -315,6 +315,17 @@ impl Wall {
         }
     }
 
+    /// Returns when the launcher has ended, and every cell with it: nothing can be started any more.
+    pub async fn launcher_gone(&self) {
+        let opened = rustix::process::Pid::from_raw(self.inner.launcher.child.id().cast_signed())
+            .and_then(|pid| rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::NONBLOCK).ok())
+            .and_then(|pidfd| sys::readable(pidfd).ok());
+        // Readable means ended, an error that the runtime is shutting down; a process that was reaped cannot be opened.
+        if let Some(pidfd) = opened {
+            drop(pidfd.readable().await);
+        }
+    }
+
     pub(crate) fn request_unpack(
         &self,
         limits: (u64, usize),
