@@ -162,7 +162,7 @@ def check(platform, ledger):
             ledger.functions.pop(name, None)
 
 
-def check_events(platform, ledger, worker):
+def check_events(platform, ledger, worker, patience):
     """Every accepted event has run, or runs now."""
     logs = platform.client("logs")
     wanted = ledger.events[worker]
@@ -172,7 +172,7 @@ def check_events(platform, ledger, worker):
         return wanted - started
 
     try:
-        wait.until(lambda: not missing(), f"all {len(wanted)} events of {worker} have run", 60)
+        wait.until(lambda: not missing(), f"all {len(wanted)} events of {worker} have run", patience)
     except AssertionError as error:
         raise Lost(f"{len(missing())} accepted events never ran: {sorted(missing())[:3]}") from error
 
@@ -189,7 +189,7 @@ def kill_and_watch(platform):
     return lasted, len(below)
 
 
-def rounds(make_platform, home, count, seed, env=None):
+def rounds(make_platform, home, count, seed, env=None, patience=60):
     """Load, kill, restart, check: so many times. Raises Lost if something is."""
     ledger = Ledger()
     chance = random.Random(seed)
@@ -206,7 +206,7 @@ def rounds(make_platform, home, count, seed, env=None):
         assert lasted < GUESTS_DIE_SECS, f"guests ran for {lasted * 1000:.0f} ms after the platform's death"
         running = make_platform(*QUICK_RETRIES, home=home, env=env)
         check(running, ledger)
-        check_events(running, ledger, load.worker)
+        check_events(running, ledger, load.worker, patience)
     running.stop()
     return ledger
 
@@ -223,7 +223,7 @@ def test_everything_acknowledged_survives_a_kill(make_home, make_platform, user)
 def test_a_platform_that_acknowledges_too_early_is_caught(make_home, make_platform):
     """The canary: with this switch of test builds the answer goes out before the commit, and the test above must notice."""
     with pytest.raises(Lost):
-        rounds(make_platform, make_home(), 10, 7, env={"PINFOLD_TEST_ACK_EARLY": "1"})
+        rounds(make_platform, make_home(), 10, 7, env={"PINFOLD_TEST_ACK_EARLY": "1"}, patience=15)
 
 
 def test_an_event_that_was_running_runs_again_as_the_second_attempt(make_home, make_platform, user):

@@ -30,20 +30,23 @@ impl Counts {
         if self.failed > 0 || self.passed == 0 { Err(Failed.into()) } else { Ok(()) }
     }
 
-    /// Reads the closing lines of nextest and of cargo's own test runner out of their output.
+    /// Reads the closing lines of nextest, or else of cargo's own test runner, out of their output. Nextest shows what
+    /// a failed test has printed, and that ends like a whole run of the other.
     pub(crate) fn read(output: &str) -> Self {
-        output.lines().filter_map(Self::of_line).fold(Self::default(), |mut sum, counts| {
-            sum += counts;
-            sum
-        })
+        let sum = |marks: &[&str]| {
+            let found: Vec<Self> = output.lines().filter_map(|line| Self::of_line(line, marks)).collect();
+            let sum = found.iter().fold(Self::default(), |mut sum, counts| {
+                sum += *counts;
+                sum
+            });
+            (!found.is_empty()).then_some(sum)
+        };
+        sum(&[" tests run: ", " test run: "]).or_else(|| sum(&["test result: "])).unwrap_or_default()
     }
 
-    fn of_line(line: &str) -> Option<Self> {
+    fn of_line(line: &str, marks: &[&str]) -> Option<Self> {
         let line = without_colours(line);
-        let (_, counted) = line
-            .split_once("tests run: ")
-            .or_else(|| line.split_once("test run: "))
-            .or_else(|| line.split_once("test result: "))?;
+        let (_, counted) = marks.iter().find_map(|mark| line.split_once(mark))?;
         let mut counts = Self::default();
         let mut number = 0;
         for word in counted.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty()) {
@@ -117,5 +120,7 @@ mod tests {
     #[test]
     fn several_runs_are_added() {
         check("test result: ok. 4 passed; 0 failed\nrunning 1 test\ntest result: ok. 1 passed; 0 failed", 5, 0, 0);
+        let shown = "    test result: FAILED. 0 passed; 1 failed; 0 ignored\n";
+        check(&format!("{shown}  Summary [ 9.5s] 3 tests run: 2 passed, 1 failed, 0 skipped"), 2, 1, 0);
     }
 }
