@@ -1,6 +1,7 @@
 //! One running instance: takes an invocation at a time, gives back what became of it.
 
 use std::future::Future;
+use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use model::ids::InstanceId;
 use model::invocation::{FunctionError, FunctionErrorKind, Measured, Outcome};
 use model::limits::INIT_SECS_MAX;
+use model::runtime::Language;
 use tokio::time::Instant;
 
 use crate::cell::{Cell, Made, Maker};
@@ -110,6 +112,11 @@ enum Answered {
     Broke(String),
 }
 
+/// Looks at the name only: where a link leads is the guest's business.
+fn has_bootstrap(code_dir: &Path) -> bool {
+    std::fs::symlink_metadata(code_dir.join("bootstrap")).is_ok()
+}
+
 impl Instance {
     /// Starts an instance and waits for its init.
     pub(crate) async fn launch(
@@ -120,6 +127,15 @@ impl Instance {
     ) -> Result<Self, LaunchError> {
         let served = packs.serve(spec.language).map_err(LaunchError::Interpreter)?;
         let start = start(&spec, served.interpreter.as_ref());
+        if spec.language == Language::Provided && !has_bootstrap(&spec.code_dir) {
+            return Err(LaunchError::Init(Box::new(InitFailure {
+                error: wording::no_bootstrap(None),
+                exit: None,
+                no_bootstrap: true,
+                cold_start: ColdStart::default(),
+                measured: Measured::default(),
+            })));
+        }
         let cold_start = ColdStart::default();
         let mut instance = Self { spec, start, surroundings, sink, cold_start, state: GuestState::InitPending };
         let began = Instant::now();
@@ -154,7 +170,7 @@ impl Instance {
             InitEnd::Broke(reason) => wording::broke_protocol(None, &reason),
         };
         let error = FunctionError { kind: FunctionErrorKind::Init, ..error };
-        Err(LaunchError::Init(Box::new(InitFailure { error, exit, cold_start, measured })))
+        Err(LaunchError::Init(Box::new(InitFailure { error, exit, no_bootstrap: false, cold_start, measured })))
     }
 
     async fn make(&mut self) -> Result<Box<Guest>, LaunchError> {

@@ -132,6 +132,8 @@ pub struct InitFailure {
     pub error: FunctionError,
     /// How the process ended, if that was the failure.
     pub(crate) exit: Option<Exit>,
+    /// The package brings nothing to start.
+    pub(crate) no_bootstrap: bool,
     /// How far the start came and how long that took.
     pub cold_start: ColdStart,
     /// Memory and dropped output of the attempt.
@@ -141,6 +143,9 @@ pub struct InitFailure {
 impl InitFailure {
     /// What the caller of this invocation is told: Lambda names the request where the process ended by itself.
     pub fn error_for(&self, invocation: InvocationId) -> FunctionError {
+        if self.no_bootstrap {
+            return wording::no_bootstrap(Some(&invocation.to_string()));
+        }
         match self.exit {
             Some(exit) => {
                 let error = wording::exited(exit, Some(&invocation.to_string()));

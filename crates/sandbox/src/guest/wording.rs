@@ -35,6 +35,12 @@ pub(crate) fn exited(exit: Exit, request: Option<&str>) -> FunctionError {
     function_error(kind, error_type, &about(request, &exit_reason(exit)))
 }
 
+/// A package for `provided*` brings no `bootstrap`.
+pub(crate) fn no_bootstrap(request: Option<&str>) -> FunctionError {
+    let message = about(request, "Couldn't find valid bootstrap(s): [/var/task/bootstrap /opt/bootstrap]");
+    function_error(FunctionErrorKind::Init, "Runtime.InvalidEntrypoint", &message)
+}
+
 /// The guest's side of a channel broke its rules.
 pub(crate) fn broke_protocol(request: Option<&str>, reason: &str) -> FunctionError {
     let message = about(request, &broke_reason(reason));

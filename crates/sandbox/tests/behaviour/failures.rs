@@ -39,7 +39,9 @@ async fn a_second_init_that_takes_too_long_is_a_time_out() {
 #[tokio::test]
 async fn a_bootstrap_that_is_missing_is_an_error_of_the_start() {
     let function = function("provided.al2023", "x", &[]);
-    assert!(matches!(function.launch().await, Err(LaunchError::Sandbox { .. })));
+    let Err(LaunchError::Init(failure)) = function.launch().await else { panic!("there is nothing to start") };
+    let document = String::from_utf8_lossy(&failure.error.payload).into_owned();
+    assert!(document.contains("Runtime.InvalidEntrypoint") && document.contains("/var/task/bootstrap"), "{document}");
 }
 
 #[test]
