@@ -19,6 +19,24 @@ def is_alive(pid):
     return fields is not None and fields[0] not in (b"Z", b"X")
 
 
+# include/linux/sched.h: on its way out, past its last instruction of its own.
+PF_EXITING = 0x4
+SIGKILL_BIT = 1 << 8
+
+
+def can_run(pid):
+    """Whether a process may still run an instruction of its own: not ended, not ending, no SIGKILL on its way."""
+    fields = stat(pid)
+    if fields is None or fields[0] in (b"Z", b"X") or int(fields[6]) & PF_EXITING:
+        return False
+    try:
+        with open(f"/proc/{pid}/status") as file:
+            pending = [int(line.split()[1], 16) for line in file if line.startswith(("SigPnd:", "ShdPnd:"))]
+    except OSError:
+        return False
+    return not any(mask & SIGKILL_BIT for mask in pending)
+
+
 def ticks(pid):
     """Clock ticks of processor time that a process has used; None if it is gone."""
     fields = stat(pid)
