@@ -174,7 +174,10 @@ def check_events(platform, ledger, worker, patience):
     try:
         wait.until(lambda: not missing(), f"all {len(wanted)} events of {worker} have run", patience)
     except AssertionError as error:
-        raise Lost(f"{len(missing())} accepted events never ran: {sorted(missing())[:3]}") from error
+        lost = sorted(missing())
+        lines = lambdas.log_events(logs, worker, lost[0])
+        facts = [fact for fact in usage(platform, worker) if lost[0] in str(fact)]
+        raise Lost(f"{len(lost)} accepted events left no START line: {lost[:3]}; of the first: {lines} {facts}") from error
 
 
 def kill_and_watch(platform):

@@ -276,7 +276,7 @@ mod tests {
             home: Some("/home/ada".into()),
             data_home: None,
             config_home: None,
-            working_dir: "/work".into(),
+            working_dir: "/here".into(),
             memory_mib: 8000,
         }
     }
@@ -330,7 +330,7 @@ mod tests {
             expect![[r#"
                 listen = 127.0.0.1:3 (flag)
                 data_dir = /etc/data (/etc/pinfold.toml)
-                key_file = /work/keys/master (flag)
+                key_file = /here/keys/master (flag)
                 region = eu-west-1 (/etc/pinfold.toml)
                 instances.memory_max = 1GiB (flag)
                 events.age_max = 20m (PINFOLD_EVENTS_AGE_MAX)
