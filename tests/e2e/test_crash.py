@@ -188,9 +188,14 @@ def kill_and_watch(platform):
     os.kill(platform.process.pid, signal.SIGKILL)
     killed = time.monotonic()
     left = guests
+    late = None
     while left and time.monotonic() < killed + 5:
         left = [pid for pid in left if processes.can_run(pid)]
+        if late is None and time.monotonic() > killed + GUESTS_DIE_SECS:
+            late = {pid: (processes.stat(pid), processes.command_line(pid)) for pid in left}
     lasted = time.monotonic() - killed
+    if late:
+        print(f"late: {late}")
     platform.process.wait()
     wait.until(lambda: not any(map(processes.is_alive, below)), "everything below the platform has ended", 30)
     return lasted, len(guests)
