@@ -307,6 +307,9 @@ impl Inner {
             Ok(ended) => ended,
             Err(error) => Ended::Platform(Chain(&error).to_string()),
         };
+        // Once the end is committed the event never runs again: what the run printed and used must be there by then.
+        self.parts.logs.written().await;
+        self.parts.invoker.inner.meter.written().await;
         let decision = decide::end(&record.state, &ended, self.parts.clock.now(), policy);
         // The attempt has been made: its end must be recorded, however long the disk is full.
         loop {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use base::time::Timestamp;
 use bytes::Bytes;
+use functions::BoxFuture;
 use model::ids::{AccountId, FunctionId};
 use model::names::Region;
 use sandbox::GuestCredentials;
@@ -12,6 +13,9 @@ use sandbox::GuestCredentials;
 pub trait LogStreams: Send + Sync + 'static {
     /// A stream of a group; both come into being with the first line.
     fn open(&self, account: AccountId, region: &Region, group: &str, stream: &str) -> Arc<dyn LogStream>;
+
+    /// Returns when every line taken so far survives the death of the process.
+    fn written(&self) -> BoxFuture<'_, ()>;
 }
 
 /// Takes the lines of one instance.

@@ -43,6 +43,11 @@ impl Meter {
         }
     }
 
+    /// Returns when every fact kept so far survives the death of the process, though not yet a power cut.
+    pub async fn written(&self) {
+        self.segments.flush().await;
+    }
+
     /// An account's facts, the newest first: of one function (in every region) or of all, of attempts that ended at or
     /// after `from` and before `to`, at most `limit` of them and at most [`FACTS_PER_PAGE_MAX`]. Everything that was
     /// recorded before is there. Facts of a version that this binary does not know are left out, with a warning.

@@ -81,6 +81,10 @@ impl LogStreams for GuestLogs {
             }
         }
     }
+
+    fn written(&self) -> BoxFuture<'_, ()> {
+        Box::pin(self.0.written())
+    }
 }
 
 struct GuestStream(StreamHandle);

@@ -110,6 +110,12 @@ impl Logs {
         StreamHandle(self.shared.door(&home, group, stream))
     }
 
+    /// Returns when every line taken so far survives the death of the process, though not yet a power cut. Waits at most
+    /// two seconds for groups and streams that are being created.
+    pub async fn written(&self) {
+        self.shared.settled().await;
+    }
+
     /// Stores one line, without waiting. For more than one, keep the handle of [`Logs::stream`].
     pub fn put_guest(
         &self,
