@@ -1,5 +1,6 @@
 //! The catalogue itself: every change is checked, committed, then published.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 
@@ -17,7 +18,7 @@ use tokio::sync::mpsc;
 
 use crate::compat;
 use crate::packages::{Package, PackageError, Packages, digest_of};
-use crate::ports::{Interpreters, Refused, Unpacker};
+use crate::ports::{Contents, Interpreters, Refused, Unpacker};
 use crate::record::{self, FunctionRecord, PackageRecord};
 use crate::snapshot::{Entry, Snapshot};
 
@@ -349,6 +350,10 @@ impl Catalogue {
         let me = self.clone();
         tokio::spawn(async move {
             for entry in me.snapshot().all() {
+                if let Err(error) = me.packages.repair(&entry.package).await {
+                    let function = entry.function.id.arn();
+                    tracing::error!(function, error = %Chain(&error), "the function's package is not unpacked: it cannot run");
+                }
                 me.prepare(&entry.function.id).await;
             }
         });
@@ -398,9 +403,8 @@ impl Catalogue {
             for (_, record, revision) in records {
                 let name = record.name();
                 let function = record.open(&self.master).map_err(|source| OpenError::Unseal(name, source))?;
-                if let Some(package) = self.restore_package(&function).await? {
-                    snapshot.put(Arc::new(Entry { function, package, revision }));
-                }
+                let package = self.adopt_package(&function).await?;
+                snapshot.put(Arc::new(Entry { function, package, revision }));
             }
             match next {
                 Some(next) => after = Some(next),
@@ -412,42 +416,44 @@ impl Catalogue {
         Ok(())
     }
 
-    /// A function whose package is lost is left out, loudly: one damaged file must not keep all others from starting.
-    async fn restore_package(&self, function: &Function) -> Result<Option<Arc<Package>>, OpenError> {
+    /// A function is never left out: one whose package is damaged stays visible, and its invocations fail and are tried
+    /// again, until the package can be unpacked or is replaced.
+    async fn adopt_package(&self, function: &Function) -> Result<Arc<Package>, OpenError> {
         let digest = function.package;
         if let Some(package) = self.packages.live(digest) {
-            return Ok(Some(package));
+            return Ok(package);
         }
         let key = record::package_shard().key(&[digest.to_string()]);
         let stored = store::get_record::<PackageRecord>(self.store.as_ref(), &key).await.map_err(OpenError::Store)?;
-        let restored = match stored {
-            Some((record, _)) => self.packages.restore(digest, record.zip_bytes, record.contents).await,
-            None => Err(PackageError::Missing(digest)),
+        let contents = match stored {
+            Some((record, _)) => record.contents,
+            None => {
+                tracing::error!(function = %function.id.arn(), %digest, "what is in the function's package is not known");
+                Contents { bytes: 0, entries: 1, native: Vec::new() }
+            }
         };
-        match restored {
-            Ok(package) => Ok(Some(package)),
-            Err(error) => {
-                tracing::error!(function = %function.id.arn(), error = %Chain(&error), "the function is left out");
-                Ok(None)
-            }
-        }
+        Ok(self.packages.adopt(digest, function.package_bytes, contents))
     }
 
-    /// Removes packages that a crash left without a function.
+    /// Removes packages that a crash, or a refusal that it cut short, left without a function.
     async fn collect_leftovers(&self, snapshot: &Snapshot) {
-        match self.packages.unpacked().await {
-            Ok(digests) => {
-                let used: std::collections::HashSet<_> = snapshot.all().map(|entry| entry.package.digest).collect();
-                for digest in digests.into_iter().filter(|digest| !used.contains(digest)) {
-                    self.collect_package(digest).await;
-                }
+        let found = match self.packages.found().await {
+            Ok(found) => found,
+            Err(error) => {
+                return tracing::warn!(error = %Chain(&error), "unused packages were not looked for");
             }
-            Err(error) => tracing::warn!(error = %Chain(&error), "unpacked packages were not looked through"),
+        };
+        let used: HashSet<_> = snapshot.all().map(|entry| entry.package.digest).collect();
+        for digest in found.difference(&used) {
+            self.collect_package(*digest).await;
         }
     }
 
+    /// Removes a package unless somebody holds it: every function and every instance holds its own, and so does a change
+    /// from before its commit until after it.
     async fn collect_package(&self, digest: PackageDigest) {
-        if self.snapshot.load().all().any(|entry| entry.package.digest == digest) {
+        let claim = self.packages.claim(digest).await;
+        if self.packages.live(digest).is_some() {
             return;
         }
         let mut batch = Batch::new(self.entropy.as_ref());
@@ -456,7 +462,7 @@ impl Catalogue {
             tracing::warn!(%digest, error = %Chain(&error), "the record of an unused package stays behind");
             return;
         }
-        self.packages.collect(digest).await;
+        self.packages.remove_files(&claim).await;
     }
 }
 

@@ -1,7 +1,8 @@
 //! Code packages: kept as zip files by digest, unpacked once, removed when nothing refers to them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::{Arc, Weak};
 
 use aws_lc_rs::digest;
@@ -10,12 +11,16 @@ use bytes::Bytes;
 use model::ids::PackageDigest;
 use parking_lot::Mutex;
 use store::{BlobCondition, BlobError, BlobKey, BlobSource, Blobs};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Notify, Semaphore, mpsc};
 
 use crate::ports::{Contents, Refused, Unpacker};
 
 /// Unpackings at the same time: each writes up to a quarter of a gigabyte.
 const UNPACKINGS_MAX: usize = 2;
+/// Where zip files are kept among blobs.
+const BLOB_SPACE: &str = "packages";
+/// Names that one listing answers.
+const LISTED_MAX: usize = 1000;
 
 /// A package that is unpacked on this machine. Its files stay while somebody holds it.
 #[derive(Debug)]
@@ -47,6 +52,9 @@ pub enum PackageError {
     /// Its zip file could not be stored or read.
     #[error("keep the zip file of package {0}")]
     Blob(PackageDigest, #[source] BlobError),
+    /// The zip files could not be listed.
+    #[error("list the zip files of packages")]
+    List(#[source] BlobError),
     /// Its zip file is gone, though a function refers to it.
     #[error("the zip file of package {0} is missing from the data directory")]
     Missing(PackageDigest),
@@ -56,9 +64,30 @@ pub(crate) struct Packages {
     blobs: Arc<dyn Blobs>,
     unpacker: Arc<dyn Unpacker>,
     dir: PathBuf,
-    live: Mutex<HashMap<PackageDigest, Weak<Package>>>,
+    table: Mutex<Table>,
+    released: Notify,
     permits: Semaphore,
     unused: mpsc::UnboundedSender<PackageDigest>,
+}
+
+#[derive(Default)]
+struct Table {
+    live: HashMap<PackageDigest, Weak<Package>>,
+    /// Digests whose files are being made or removed.
+    claimed: HashSet<PackageDigest>,
+}
+
+/// The right to make or remove the files of one digest; nobody else does while it is held.
+pub(crate) struct Claim<'a> {
+    packages: &'a Packages,
+    digest: PackageDigest,
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        self.packages.table.lock().claimed.remove(&self.digest);
+        self.packages.released.notify_waiters();
+    }
 }
 
 impl Packages {
@@ -70,42 +99,45 @@ impl Packages {
     ) -> (Self, mpsc::UnboundedReceiver<PackageDigest>) {
         let (unused, collected) = mpsc::unbounded_channel();
         let permits = Semaphore::new(UNPACKINGS_MAX);
-        (Self { blobs, unpacker, dir, live: Mutex::default(), permits, unused }, collected)
+        let (table, released) = (Mutex::default(), Notify::new());
+        (Self { blobs, unpacker, dir, table, released, permits, unused }, collected)
     }
 
-    /// Keeps a zip file durably and unpacks it.
+    /// Keeps a zip file durably and unpacks it. What is refused leaves nothing behind.
     pub(crate) async fn take_in(&self, zip: Bytes) -> Result<Arc<Package>, PackageError> {
         let digest = digest_of(&zip);
+        let claim = self.claim(digest).await;
         if let Some(package) = self.live(digest) {
             return Ok(package);
         }
         let zip_bytes = zip.len() as u64;
-        self.blobs
-            .put(&blob_key(digest), BlobSource::Bytes(zip), BlobCondition::Any)
-            .await
-            .map_err(|source| PackageError::Blob(digest, source))?;
-        let contents = self.unpack(digest).await?;
-        Ok(self.hold(digest, zip_bytes, contents))
+        let put = self.blobs.put(&blob_key(digest), BlobSource::Bytes(zip), BlobCondition::Any).await;
+        put.map_err(|source| PackageError::Blob(digest, source))?;
+        match self.unpack(digest).await {
+            Ok(contents) => Ok(self.hold(digest, zip_bytes, contents)),
+            Err(error) => {
+                self.remove_files(&claim).await;
+                Err(error)
+            }
+        }
     }
 
-    /// Takes up a package that a stored function refers to; unpacks it again only if its directory is gone.
-    pub(crate) async fn restore(
-        &self,
-        digest: PackageDigest,
-        zip_bytes: u64,
-        contents: Contents,
-    ) -> Result<Arc<Package>, PackageError> {
-        if let Some(package) = self.live(digest) {
-            return Ok(package);
+    /// Takes up a package that a stored function refers to, whatever state its files are in.
+    pub(crate) fn adopt(&self, digest: PackageDigest, zip_bytes: u64, contents: Contents) -> Arc<Package> {
+        self.hold(digest, zip_bytes, contents)
+    }
+
+    /// Unpacks a package again if its directory is gone.
+    pub(crate) async fn repair(&self, package: &Package) -> Result<(), PackageError> {
+        if package.dir.is_dir() {
+            return Ok(());
         }
-        if !self.dir_of(digest).is_dir() {
-            self.unpack(digest).await?;
-        }
-        Ok(self.hold(digest, zip_bytes, contents))
+        let _claim = self.claim(package.digest).await;
+        self.unpack(package.digest).await.map(drop)
     }
 
     pub(crate) fn live(&self, digest: PackageDigest) -> Option<Arc<Package>> {
-        self.live.lock().get(&digest).and_then(Weak::upgrade)
+        self.table.lock().live.get(&digest).and_then(Weak::upgrade)
     }
 
     /// The zip file, for download.
@@ -116,15 +148,23 @@ impl Packages {
         })
     }
 
-    /// Removes what is left of a package unless somebody holds it again.
-    pub(crate) async fn collect(&self, digest: PackageDigest) {
-        {
-            let mut live = self.live.lock();
-            if live.get(&digest).is_some_and(|package| package.strong_count() > 0) {
-                return;
+    /// Waits until nobody makes or removes the files of this digest.
+    pub(crate) async fn claim(&self, digest: PackageDigest) -> Claim<'_> {
+        loop {
+            let mut released = pin!(self.released.notified());
+            // From here on a release is heard, even one that comes before the wait.
+            released.as_mut().enable();
+            if self.table.lock().claimed.insert(digest) {
+                return Claim { packages: self, digest };
             }
-            live.remove(&digest);
+            released.await;
         }
+    }
+
+    /// Removes what is left of a package that nobody holds.
+    pub(crate) async fn remove_files(&self, claim: &Claim<'_>) {
+        let digest = claim.digest;
+        self.table.lock().live.remove(&digest);
         if let Err(error) = self.blobs.delete(&blob_key(digest)).await {
             tracing::warn!(%digest, error = %Chain(&error), "the zip file of an unused package stays behind");
         }
@@ -137,9 +177,26 @@ impl Packages {
         }
     }
 
-    /// Digests that have a directory, whether or not anything refers to them.
-    pub(crate) async fn unpacked(&self) -> std::io::Result<Vec<PackageDigest>> {
-        let mut found = Vec::new();
+    /// Digests that have a directory or a zip file, whether or not anything refers to them.
+    pub(crate) async fn found(&self) -> Result<HashSet<PackageDigest>, PackageError> {
+        let mut found = self.unpacked().await.unwrap_or_else(|error| {
+            tracing::warn!(error = %Chain(&error), "unpacked packages were not looked through");
+            HashSet::new()
+        });
+        let mut after: Option<String> = None;
+        loop {
+            let names = self.blobs.list(BLOB_SPACE, "", after.as_deref(), LISTED_MAX).await;
+            let names = names.map_err(PackageError::List)?;
+            found.extend(names.iter().filter_map(|name| PackageDigest::try_from(name.clone()).ok()));
+            match names.last() {
+                Some(last) if names.len() == LISTED_MAX => after = Some(last.clone()),
+                _ => return Ok(found),
+            }
+        }
+    }
+
+    async fn unpacked(&self) -> std::io::Result<HashSet<PackageDigest>> {
+        let mut found = HashSet::new();
         let mut entries = match tokio::fs::read_dir(&self.dir).await {
             Ok(entries) => entries,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(found),
@@ -148,7 +205,7 @@ impl Packages {
         while let Some(entry) = entries.next_entry().await? {
             let name = entry.file_name().to_string_lossy().into_owned();
             match PackageDigest::try_from(name) {
-                Ok(digest) => found.push(digest),
+                Ok(digest) => drop(found.insert(digest)),
                 // An unpacking that a crash cut short.
                 Err(_) => drop(tokio::fs::remove_dir_all(entry.path()).await),
             }
@@ -157,13 +214,13 @@ impl Packages {
     }
 
     fn hold(&self, digest: PackageDigest, zip_bytes: u64, contents: Contents) -> Arc<Package> {
-        let mut live = self.live.lock();
-        if let Some(package) = live.get(&digest).and_then(Weak::upgrade) {
+        let mut table = self.table.lock();
+        if let Some(package) = table.live.get(&digest).and_then(Weak::upgrade) {
             return package;
         }
         let unused = self.unused.clone();
         let package = Arc::new(Package { digest, zip_bytes, contents, dir: self.dir_of(digest), unused });
-        live.insert(digest, Arc::downgrade(&package));
+        table.live.insert(digest, Arc::downgrade(&package));
         package
     }
 
@@ -185,5 +242,5 @@ pub(crate) fn digest_of(zip: &[u8]) -> PackageDigest {
 }
 
 fn blob_key(digest: PackageDigest) -> BlobKey {
-    BlobKey::new("packages", &digest.to_string()).expect("a digest is made of digits and letters")
+    BlobKey::new(BLOB_SPACE, &digest.to_string()).expect("a digest is made of digits and letters")
 }

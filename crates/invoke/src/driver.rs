@@ -211,7 +211,7 @@ impl Invoker {
         self.inner.state.lock().pool.census()
     }
 
-    /// Whether a function's memory can be had at all.
+    /// Whether no new work is taken any more.
     pub fn is_stopping(&self) -> bool {
         self.inner.stop.is_requested()
     }

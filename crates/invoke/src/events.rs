@@ -35,6 +35,8 @@ use record::EventRecord;
 
 /// Payloads up to this size live in the record itself.
 const PAYLOAD_INLINE_MAX: usize = 16 * 1024;
+/// Where larger ones are kept among blobs.
+const PAYLOAD_SPACE: &str = "events";
 /// Attempts that run at the same time, over all functions.
 const RUNNING_MAX: usize = 128;
 /// Attempts of one function that run at the same time.
@@ -177,15 +179,18 @@ impl Events {
         }
     }
 
-    /// Runs what is due until asked to stop. First takes up what an earlier platform had begun.
+    /// Takes up what an earlier platform had begun, and removes payloads that it had not come to record. Before the
+    /// first [`accept`](Self::accept), and before [`run`](Self::run).
+    ///
+    /// # Errors
+    /// The store or the payloads cannot be read.
+    pub async fn take_up(&self) -> Result<(), EventsError> {
+        self.inner.take_up().await?;
+        self.inner.remove_orphans().await
+    }
+
+    /// Runs what is due until asked to stop.
     pub async fn run(&self, stop: Stop) {
-        while let Err(error) = self.inner.take_up().await {
-            tracing::error!(error = %Chain(&error), "the queue of events cannot be read; trying again");
-            tokio::select! {
-                () = stop.requested() => return,
-                () = tokio::time::sleep(STORE_PAUSE) => {}
-            }
-        }
         loop {
             let pause = match self.inner.dispatch().await {
                 Ok(pause) => pause,
@@ -232,6 +237,25 @@ impl Inner {
         }
     }
 
+    async fn remove_orphans(&self) -> Result<(), EventsError> {
+        let mut after: Option<String> = None;
+        loop {
+            let names = self.parts.blobs.list(PAYLOAD_SPACE, "", after.as_deref(), TAKEN_UP_MAX).await;
+            let names = names.map_err(EventsError::Payload)?;
+            for id in names.iter().filter_map(|name| name.parse::<InvocationId>().ok()) {
+                let key = record::key(id);
+                let found = store::get_record::<EventRecord>(self.parts.store.as_ref(), &key).await;
+                if found.map_err(EventsError::Read)?.is_none() {
+                    self.parts.blobs.delete(&payload_key(id)).await.map_err(EventsError::Payload)?;
+                }
+            }
+            match names.last() {
+                Some(last) if names.len() == TAKEN_UP_MAX => after = Some(last.clone()),
+                _ => return Ok(()),
+            }
+        }
+    }
+
     /// Starts what is due and has room; answers how long nothing more will be due.
     async fn dispatch(self: &Arc<Self>) -> Result<Duration, EventsError> {
         let now = self.parts.clock.now();
@@ -246,6 +270,10 @@ impl Inner {
             }
             let found = store::get_record::<EventRecord>(self.parts.store.as_ref(), &due.key).await;
             let Some((record, revision)) = found.map_err(EventsError::Read)? else { continue };
+            if record.state.next > now {
+                // It was put back while the list was read: its new due-time counts.
+                continue;
+            }
             if !self.admit(id, &record.event.function) {
                 if self.running.lock().events.len() >= RUNNING_MAX {
                     break;
@@ -294,7 +322,7 @@ impl Inner {
         let now = self.parts.clock.now();
         let policy = &self.parts.policy;
         if let Some(dropped) = decide::expired(&record.state, now, policy) {
-            return self.settle(&key, &record, revision, dropped).await;
+            return self.conclude(&key, &record, revision, dropped).await;
         }
         record.state = decide::begin(&record.state);
         let mut batch = Batch::new(self.parts.entropy.as_ref());
@@ -307,13 +335,26 @@ impl Inner {
             Ok(ended) => ended,
             Err(error) => Ended::Platform(Chain(&error).to_string()),
         };
-        // Once the end is committed the event never runs again: what the run printed and used must be there by then.
+        let decision = decide::end(&record.state, &ended, self.parts.clock.now(), policy);
+        self.conclude(&key, &record, revision, decision).await
+    }
+
+    /// Records what becomes of an event, however long the disk is full. Once that is committed the event leaves no other
+    /// trace, so what its run printed and used, and why it is dropped, must be written by then.
+    async fn conclude(
+        &self,
+        key: &Key,
+        record: &EventRecord,
+        revision: Revision,
+        decision: Decision,
+    ) -> Result<(), EventsError> {
+        if let Decision::Drop(why) = &decision {
+            self.log_drop(record, why);
+        }
         self.parts.logs.written().await;
         self.parts.invoker.inner.meter.written().await;
-        let decision = decide::end(&record.state, &ended, self.parts.clock.now(), policy);
-        // The attempt has been made: its end must be recorded, however long the disk is full.
         loop {
-            match self.settle(&key, &record, revision, decision.clone()).await {
+            match self.settle(key, record, revision, decision.clone()).await {
                 Err(EventsError::Commit(error)) if is_passing(&error) => {
                     tracing::error!(event = %record.event.id, error = %Chain(&error), "the end of an event is not recorded yet");
                     tokio::time::sleep(STORE_PAUSE).await;
@@ -386,9 +427,8 @@ impl Inner {
                 self.parts.metrics.event_retries.inc();
             }
             Decision::Done => self.forget_payload(record).await,
-            Decision::Drop(why) => {
+            Decision::Drop(_) => {
                 self.parts.metrics.events_dropped.inc();
-                self.log_drop(record, &why);
                 self.forget_payload(record).await;
             }
         }
@@ -423,5 +463,5 @@ fn is_passing(error: &CommitError) -> bool {
 }
 
 fn payload_key(id: InvocationId) -> BlobKey {
-    BlobKey::new("events", &id.to_string()).expect("a UUID is made of digits, letters and hyphens")
+    BlobKey::new(PAYLOAD_SPACE, &id.to_string()).expect("a UUID is made of digits, letters and hyphens")
 }

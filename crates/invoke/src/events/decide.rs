@@ -102,7 +102,7 @@ pub(crate) fn end(state: &EventState, ended: &Ended, now: Timestamp, policy: &Ev
     if at.since(state.accepted) >= policy.age_max {
         return too_old(policy);
     }
-    Decision::Again { state, at }
+    Decision::Again { state: EventState { next: at, ..state }, at }
 }
 
 fn too_old(policy: &EventPolicy) -> Decision {
@@ -121,7 +121,8 @@ mod tests {
         let policy = EventPolicy::default();
         let accepted = Timestamp::from_millis(1_000_000);
         let mut now = accepted;
-        let mut state = EventState { accepted, begun: 0, function_errors: 0, platform_failures: 0, running: false };
+        let mut state =
+            EventState { accepted, begun: 0, function_errors: 0, platform_failures: 0, next: accepted, running: false };
         let mut shown = Vec::new();
         for letter in attempts.chars() {
             state = begin(&state);
@@ -137,7 +138,7 @@ mod tests {
                 Decision::Drop(why) => shown.push(format!("attempt {}: dropped, {why}", state.begun)),
                 Decision::Again { state: next, at } => {
                     shown.push(format!("attempt {}: again in {} s", state.begun, at.since(now).as_secs()));
-                    assert!(!next.running);
+                    assert!(!next.running && next.next == at);
                     now = at;
                     state = next;
                 }
@@ -176,7 +177,8 @@ mod tests {
     fn nothing_is_tried_beyond_its_age() {
         let policy = EventPolicy { age_max: Duration::from_secs(90), ..EventPolicy::default() };
         let accepted = Timestamp::from_millis(1_000_000);
-        let state = EventState { accepted, begun: 1, function_errors: 0, platform_failures: 0, running: true };
+        let state =
+            EventState { accepted, begun: 1, function_errors: 0, platform_failures: 0, next: accepted, running: true };
         let at = |secs| accepted.plus(Duration::from_secs(secs));
         assert!(matches!(end(&state, &Ended::FunctionError, at(29), &policy), Decision::Again { .. }));
         assert!(matches!(end(&state, &Ended::FunctionError, at(30), &policy), Decision::Drop(_)));

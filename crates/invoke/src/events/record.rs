@@ -21,6 +21,9 @@ pub struct EventState {
     pub function_errors: u32,
     /// Failures of the platform and throttles in a row: these only wait longer each time.
     pub platform_failures: u32,
+    /// Not to be tried before; the due-time says the same, and this guards against a list of due-times that was read
+    /// before it changed.
+    pub next: Timestamp,
     /// Whether an attempt was begun that has not ended.
     pub running: bool,
 }
@@ -53,7 +56,8 @@ impl Record for EventRecord {
 
 impl EventRecord {
     pub(crate) fn new(event: NewEvent, inline: bool, now: Timestamp) -> Self {
-        let state = EventState { accepted: now, begun: 0, function_errors: 0, platform_failures: 0, running: false };
+        let state =
+            EventState { accepted: now, begun: 0, function_errors: 0, platform_failures: 0, next: now, running: false };
         let event = Event {
             id: event.id,
             function: event.function,

@@ -143,6 +143,8 @@ pub async fn start(settings: Settings) -> anyhow::Result<Running> {
         entropy: entropy.clone(),
     });
 
+    events.take_up().await?;
+
     let services = Arc::new(Services::new(ServicesParts {
         catalogue: catalogue.clone(),
         invoker: invoker.clone(),

@@ -106,13 +106,33 @@ fn refuse(name: &str, what_to_do: &str) -> Error {
     Common::NotImplemented.error(format!("{name} is not supported: {what_to_do}."))
 }
 
+/// Reads what both requests have in common, by the same names but in types of their own.
+macro_rules! read_shared {
+    ($reading:ident, $request:ident) => {
+        $reading.saw_if("AcceleratorConfig", $request.accelerator_config.is_some());
+        $reading.saw_if("CapacityProviderConfig", $request.capacity_provider_config.is_some());
+        $reading.saw_if("DeadLetterConfig", has_dead_letter($request.dead_letter_config.as_ref()));
+        $reading.saw_if("DurableConfig", $request.durable_config.is_some());
+        $reading.saw_if("FileSystemConfigs", $request.file_system_configs.as_ref().is_some_and(|it| !it.is_empty()));
+        $reading.saw_if("ImageConfig", $request.image_config.is_some());
+        $reading.saw_if("Layers", $request.layers.as_ref().is_some_and(|it| !it.is_empty()));
+        $reading.saw_if("RuntimeConfig", $request.runtime_config.is_some());
+        read_inert(
+            &mut $reading,
+            $request.kms_key_arn.as_deref(),
+            $request.logging_config.as_ref(),
+            $request.snap_start.as_ref(),
+            $request.tracing_config.as_ref(),
+            $request.vpc_config.as_ref(),
+        );
+    };
+}
+
 /// The settings of a new function, and what to warn of.
 pub(crate) fn read_create(request: &shapes::CreateFunctionRequest) -> Result<(FunctionSettings, Vec<String>), Error> {
     let mut reading = Reading::default();
-    reading.saw_if("AcceleratorConfig", request.accelerator_config.is_some());
-    reading.saw_if("CapacityProviderConfig", request.capacity_provider_config.is_some());
+    read_shared!(reading, request);
     reading.saw_if("CodeSigningConfigArn", request.code_signing_config_arn.is_some());
-    reading.saw_if("DurableConfig", request.durable_config.is_some());
     reading.saw_if("TenancyConfig", request.tenancy_config.is_some());
     reading.saw_if("PackageType=Image", request.package_type == Some(lambda::PackageType::Image));
     read_code_source(
@@ -122,19 +142,6 @@ pub(crate) fn read_create(request: &shapes::CreateFunctionRequest) -> Result<(Fu
         request.publish == Some(true),
         request.publish_to.is_some(),
     );
-    reading.saw_if("DeadLetterConfig", has_dead_letter(request.dead_letter_config.as_ref()));
-    reading.saw_if("FileSystemConfigs", request.file_system_configs.as_ref().is_some_and(|it| !it.is_empty()));
-    reading.saw_if("ImageConfig", request.image_config.is_some());
-    reading.saw_if("Layers", request.layers.as_ref().is_some_and(|it| !it.is_empty()));
-    read_inert(
-        &mut reading,
-        request.kms_key_arn.as_deref(),
-        request.logging_config.as_ref(),
-        request.snap_start.as_ref(),
-        request.tracing_config.as_ref(),
-        request.vpc_config.as_ref(),
-    );
-    reading.saw_if("RuntimeConfig", request.runtime_config.is_some());
     reading.check()?;
     let (Some(runtime), Some(handler)) = (&request.runtime, &request.handler) else {
         return Err(errors::invalid_parameter_value(
@@ -146,12 +153,8 @@ pub(crate) fn read_create(request: &shapes::CreateFunctionRequest) -> Result<(Fu
         role: request.role.clone(),
         runtime: check_runtime(runtime)?,
         handler: handler.clone(),
-        timeout_secs: 3,
-        memory_mib: MEMORY_MIB_MIN,
-        ephemeral_mib: EPHEMERAL_MIB_MIN,
-        architecture: Architecture::X86_64,
-        environment: BTreeMap::new(),
         inert: std::mem::take(&mut reading.inert),
+        ..default_settings()
     };
     set_numbers(&mut settings, request.timeout, request.memory_size, request.ephemeral_storage.as_ref())?;
     set_environment(&mut settings, request.environment.as_ref())?;
@@ -174,27 +177,12 @@ pub(crate) fn read_update(
     request: shapes::UpdateFunctionConfigurationRequest,
 ) -> Result<(SettingsChange, Vec<String>), Error> {
     let mut reading = Reading::default();
-    reading.saw_if("AcceleratorConfig", request.accelerator_config.is_some());
-    reading.saw_if("CapacityProviderConfig", request.capacity_provider_config.is_some());
-    reading.saw_if("DurableConfig", request.durable_config.is_some());
-    reading.saw_if("DeadLetterConfig", has_dead_letter(request.dead_letter_config.as_ref()));
-    reading.saw_if("FileSystemConfigs", request.file_system_configs.as_ref().is_some_and(|it| !it.is_empty()));
-    reading.saw_if("ImageConfig", request.image_config.is_some());
-    reading.saw_if("Layers", request.layers.as_ref().is_some_and(|it| !it.is_empty()));
-    read_inert(
-        &mut reading,
-        request.kms_key_arn.as_deref(),
-        request.logging_config.as_ref(),
-        request.snap_start.as_ref(),
-        request.tracing_config.as_ref(),
-        request.vpc_config.as_ref(),
-    );
-    reading.saw_if("RuntimeConfig", request.runtime_config.is_some());
+    read_shared!(reading, request);
     reading.check()?;
     let runtime = request.runtime.as_deref().map(check_runtime).transpose()?;
     let change = SettingsChange { request, runtime, inert: reading.inert };
     // What is wrong with the values must be known before the function is looked up for the change.
-    change.apply(&mut blank_settings())?;
+    change.apply(&mut default_settings())?;
     Ok((change, reading.warnings))
 }
 
@@ -221,7 +209,8 @@ impl SettingsChange {
     }
 }
 
-fn blank_settings() -> FunctionSettings {
+/// Lambda's defaults (API reference, CreateFunction).
+fn default_settings() -> FunctionSettings {
     FunctionSettings {
         description: String::new(),
         role: String::new(),
