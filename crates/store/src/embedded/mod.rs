@@ -79,8 +79,8 @@ pub(crate) struct EmbeddedStore {
 struct Running {
     commands: mpsc::Sender<Command>,
     questions: mpsc::Sender<Question>,
-    /// Readers and checkpoints first, the writer last.
-    threads: Vec<JoinHandle<()>>,
+    /// Ends after all other threads.
+    writer: JoinHandle<()>,
 }
 
 impl EmbeddedStore {
@@ -97,14 +97,13 @@ impl EmbeddedStore {
         let (questions, questioned) = mpsc::channel(WAITING_READS_MAX);
         let (poke, checkpoints) = checkpoint::start(checkpointer, Arc::clone(lock))?;
         let writer = Writer::new(connection, commanded, Arc::clone(&hints), poke, options)?;
-        let mut threads = reader::start(readers, questioned, lock)?;
-        let writer = writer.start(Arc::clone(lock))?;
-        // The checkpoints end with the writer, which pokes them.
-        threads.extend([writer, checkpoints]);
+        let mut others = reader::start(readers, questioned, lock)?;
+        others.push(checkpoints);
+        let writer = writer.start(others, Arc::clone(lock))?;
         Ok(Self {
             hints,
             waiting_bytes: Arc::new(Semaphore::new(WAITING_BYTES_MAX)),
-            running: Mutex::new(Some(Running { commands, questions, threads })),
+            running: Mutex::new(Some(Running { commands, questions, writer })),
         })
     }
 
@@ -112,10 +111,8 @@ impl EmbeddedStore {
     pub(crate) fn close(&self) {
         let Some(running) = self.running.lock().take() else { return };
         drop((running.commands, running.questions));
-        for thread in running.threads {
-            if thread.join().is_err() {
-                tracing::error!("a thread of the store had panicked");
-            }
+        if running.writer.join().is_err() {
+            tracing::error!("the store's writer had panicked");
         }
     }
 

@@ -104,15 +104,28 @@ impl Writer {
         })
     }
 
-    /// Starts the thread; it ends when every sender of commands is gone and all of them are answered.
-    pub(super) fn start(mut self, lock: Arc<LockFile>) -> std::io::Result<thread::JoinHandle<()>> {
+    /// Starts the thread; it ends when every sender of commands is gone and all of them are answered, after the other
+    /// threads of the store.
+    pub(super) fn start(
+        mut self,
+        others: Vec<thread::JoinHandle<()>>,
+        lock: Arc<LockFile>,
+    ) -> std::io::Result<thread::JoinHandle<()>> {
         thread::Builder::new().name("store-write".into()).spawn(move || {
             self.run();
+            let Self { connection, commands, poke, .. } = self;
+            // Checkpoints end with the poke. SQLite removes the log only for a connection that finds itself alone.
+            drop((commands, poke));
+            for thread in others {
+                if thread.join().is_err() {
+                    tracing::error!("a thread of the store had panicked");
+                }
+            }
             // The last one out leaves no log behind, so that the next start has nothing to recover.
-            if let Err(error) = checkpoint(&self.connection, CheckpointMode::TRUNCATE) {
+            if let Err(error) = checkpoint(&connection, CheckpointMode::TRUNCATE) {
                 tracing::warn!(error = %Chain(&error), "the store's last checkpoint failed; the next start recovers");
             }
-            drop(self);
+            drop(connection);
             drop(lock);
         })
     }
