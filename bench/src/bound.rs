@@ -103,6 +103,8 @@ impl Guest {
             .env("AWS_LAMBDA_LOG_STREAM_NAME", "bench")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
+            // Its last words when the bound ends are about the bound's end.
+            .stderr(Stdio::null())
             .kill_on_drop(true);
         let child = command.spawn()?;
         Ok(Self { _child: child, transport: Transport::Http(Polls::new(listener)) })

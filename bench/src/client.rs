@@ -3,11 +3,16 @@
 //! A signature covers the time and the body, so one signed request may be sent many times within a quarter of an hour:
 //! what is measured is the server's work, and the client's is the same for ours and for the bound.
 
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use base::time::{Clock as _, SystemClock};
 use http::{HeaderMap, HeaderValue, Method};
+use rustix::time::{
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
+};
+use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use wire::Parts;
@@ -105,6 +110,33 @@ impl Connection {
     }
 }
 
+/// Wakes a task at an instant; the runtime's own timers are a millisecond coarse, longer than what is measured.
+struct Alarm(AsyncFd<OwnedFd>);
+
+impl Alarm {
+    fn new() -> Result<Self> {
+        let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
+        let timer = timerfd_create(TimerfdClockId::Monotonic, flags)?;
+        #[expect(deprecated, reason = "its successor is unsafe; an OwnedFd keeps what that one asks for")]
+        let timer = AsyncFd::new(timer)?;
+        Ok(Self(timer))
+    }
+
+    async fn until(&self, at: Instant) -> Result<()> {
+        let left = at.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Ok(());
+        }
+        let it_value = Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: left.subsec_nanos().into() };
+        let once = Itimerspec { it_interval: Timespec { tv_sec: 0, tv_nsec: 0 }, it_value };
+        timerfd_settime(&self.0, TimerfdTimerFlags::empty(), &once)?;
+        let mut rung = self.0.readable().await?;
+        rustix::io::read(&self.0, &mut [0; 8])?;
+        rung.clear_ready();
+        Ok(())
+    }
+}
+
 /// Requests a second that `connections` closed loops reach together.
 pub(crate) async fn capacity(address: &str, request: &[u8], connections: usize, length: Duration) -> Result<f64> {
     let begun = Instant::now();
@@ -142,6 +174,7 @@ pub(crate) async fn open_loop(
     for index in 0..connections {
         let mut connection = Connection::open(address).await?;
         let request = request.to_vec();
+        let alarm = Alarm::new()?;
         tasks.push(tokio::spawn(async move {
             let mut durations = Durations::default();
             for turn in 0_u32.. {
@@ -150,7 +183,7 @@ pub(crate) async fn open_loop(
                 if due.duration_since(begun) > length {
                     break;
                 }
-                tokio::time::sleep_until(due.into()).await;
+                alarm.until(due).await?;
                 let reply = connection.send(&request).await?;
                 durations.push(due.elapsed());
                 ensure!(reply.status == 200, "{}", reply.status);

@@ -167,6 +167,11 @@ impl Catalogue {
         self.snapshot.load().get(id).cloned()
     }
 
+    /// Makes sure that a function's code is unpacked, which it is but after a start of the machine.
+    pub async fn unpacked(&self, entry: &Entry) -> Result<(), PackageError> {
+        self.packages.repair(&entry.package).await
+    }
+
     /// The zip file of a package, for download.
     pub async fn zip(&self, digest: PackageDigest) -> Result<Bytes, PackageError> {
         self.packages.zip(digest).await
@@ -232,15 +237,23 @@ impl Catalogue {
 
     /// Deletes a function with all that belongs to it.
     pub async fn delete(&self, id: &FunctionId) -> Result<(), ChangeError> {
-        let entry = self.get(id).ok_or(ChangeError::NotFound)?;
         let key = record::key(id);
-        let mut batch = Batch::new(self.entropy.as_ref());
-        batch.require_revision(&key, entry.revision);
-        batch.delete(&key);
-        self.store.commit(batch).await.map_err(conflict)?;
-        self.publish(|snapshot| snapshot.remove(id, entry.revision));
-        self.announce(id);
-        Ok(())
+        loop {
+            let entry = self.get(id).ok_or(ChangeError::NotFound)?;
+            let mut batch = Batch::new(self.entropy.as_ref());
+            batch.require_revision(&key, entry.revision);
+            batch.delete(&key);
+            match self.store.commit(batch).await.map_err(conflict) {
+                Ok(_) => {
+                    self.publish(|snapshot| snapshot.remove(id, entry.revision));
+                    self.announce(id);
+                    return Ok(());
+                }
+                // Whatever it became meanwhile is to be deleted too; the new state is published soon after its commit.
+                Err(ChangeError::Conflict) => tokio::task::yield_now().await,
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     async fn commit_update(
@@ -350,7 +363,7 @@ impl Catalogue {
         let me = self.clone();
         tokio::spawn(async move {
             for entry in me.snapshot().all() {
-                if let Err(error) = me.packages.repair(&entry.package).await {
+                if let Err(error) = me.unpacked(entry).await {
                     let function = entry.function.id.arn();
                     tracing::error!(function, error = %Chain(&error), "the function's package is not unpacked: it cannot run");
                 }

@@ -133,6 +133,9 @@ impl Packages {
             return Ok(());
         }
         let _claim = self.claim(package.digest).await;
+        if package.dir.is_dir() {
+            return Ok(());
+        }
         self.unpack(package.digest).await.map(drop)
     }
 

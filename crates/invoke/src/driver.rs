@@ -30,6 +30,8 @@ const STOP_MAX: Duration = Duration::from_secs(5);
 
 /// What the invoker is built on.
 pub struct InvokerParts {
+    /// What is deployed.
+    pub catalogue: Arc<Catalogue>,
     /// Where instances come from.
     pub sandbox: Sandbox,
     /// Where usage facts go.
@@ -107,6 +109,7 @@ pub struct Invoker {
 }
 
 pub(crate) struct Inner {
+    pub(crate) catalogue: Arc<Catalogue>,
     pub(crate) sandbox: Sandbox,
     pub(crate) meter: Arc<Meter>,
     pub(crate) metrics: Arc<Metrics>,
@@ -149,6 +152,7 @@ impl Invoker {
     pub fn new(parts: InvokerParts) -> Self {
         let idle_timeout = parts.limits.idle_timeout;
         let inner = Arc::new(Inner {
+            catalogue: parts.catalogue,
             sandbox: parts.sandbox,
             meter: parts.meter,
             metrics: parts.metrics,
@@ -218,9 +222,9 @@ impl Invoker {
 
     /// Ends instances of generations that were replaced, as the catalogue reports changes. Returns when the catalogue
     /// is gone.
-    pub async fn follow(&self, catalogue: Arc<Catalogue>, mut changes: mpsc::UnboundedReceiver<FunctionId>) {
+    pub async fn follow(&self, mut changes: mpsc::UnboundedReceiver<FunctionId>) {
         while let Some(id) = changes.recv().await {
-            let current = catalogue.get(&id).map(|entry| version_of(&entry));
+            let current = self.inner.catalogue.get(&id).map(|entry| version_of(&entry));
             let stale: Vec<VersionId> = {
                 let state = self.inner.state.lock();
                 let of_function = state.entries.iter().filter(|(_, entry)| entry.function.id == id);

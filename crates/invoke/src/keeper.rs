@@ -36,6 +36,9 @@ pub(crate) async fn keep(
         Ok(prepared) => prepared,
         Err(reason) => return fail_start(&inner, id, |_, reply| drop(reply.send(Reply::Undelivered(reason)))),
     };
+    if let Err(error) = inner.catalogue.unpacked(&entry).await {
+        return blame_platform(&inner, id, &log, &error);
+    }
     inner.metrics.instances.starting.inc();
     let launched = inner.sandbox.launch(spec, log.clone()).await;
     inner.metrics.instances.starting.dec();
@@ -173,17 +176,7 @@ fn fail_start(inner: &Arc<Inner>, id: InstanceId, tell: impl FnOnce(Request, one
 fn explain_failed_start(inner: &Arc<Inner>, id: InstanceId, log: &InstanceLog, error: LaunchError) {
     let failure = match error {
         LaunchError::Init(failure) => failure,
-        other => {
-            let reason = Chain(&other).to_string();
-            tracing::error!(instance = %id, error = %reason, "an instance was not started");
-            fail_start(inner, id, |request, reply| {
-                let line = format!("RequestId: {} Error: {reason}\n", request.id);
-                log.platform(inner.now(), [line]);
-                let outcome = Outcome::PlatformFailure(reason);
-                drop(reply.send(Reply::Answered(Answered { outcome, log_tail: None })));
-            });
-            return;
-        }
+        other => return blame_platform(inner, id, log, &other),
     };
     let init = failure.cold_start.init_duration();
     let error_type = error_type(&failure.error.payload);
@@ -199,6 +192,17 @@ fn explain_failed_start(inner: &Arc<Inner>, id: InstanceId, log: &InstanceLog, e
         record(inner, at, &request, &measured, &outcome, request.payload.len() as u64);
         let log_tail = request.tail.then(|| log.end_tail());
         drop(reply.send(Reply::Answered(Answered { outcome, log_tail })));
+    });
+}
+
+fn blame_platform(inner: &Arc<Inner>, id: InstanceId, log: &InstanceLog, error: &dyn std::error::Error) {
+    let reason = Chain(error).to_string();
+    tracing::error!(instance = %id, error = %reason, "an instance was not started");
+    fail_start(inner, id, |request, reply| {
+        let line = format!("RequestId: {} Error: {reason}\n", request.id);
+        log.platform(inner.now(), [line]);
+        let outcome = Outcome::PlatformFailure(reason);
+        drop(reply.send(Reply::Answered(Answered { outcome, log_tail: None })));
     });
 }
 

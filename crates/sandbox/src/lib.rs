@@ -92,6 +92,11 @@ impl Sandbox {
         self.wall.tier()
     }
 
+    /// Whether guests need a way through the host's folders to their code, as users of their own: in the weak tier as root.
+    pub fn guests_pass_as_others(&self) -> bool {
+        self.wall.guests_pass_as_others()
+    }
+
     /// What was probed at the start.
     pub fn probes(&self) -> &Probes {
         self.wall.probes()

@@ -7,7 +7,7 @@
 //! state.db   records, journals, due-times (SQLite, with its -wal and -shm)
 //! blobs/     files
 //! segments/  log lines and usage facts, a folder for each kind
-//! cache/     what can be made again; kept
+//! cache/     what can be made again; kept until the machine starts anew
 //! scratch/   emptied at each start
 //! ```
 
@@ -43,6 +43,10 @@ const DATABASE: &str = "state.db";
 const BLOBS: &str = "blobs";
 const SEGMENTS: &str = "segments";
 const CACHE: &str = "cache";
+/// In the cache: during which run of the machine it was made.
+const BOOT_FILE: &str = "BOOT";
+/// Another after each start of the machine (random(4)).
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 const SCRATCH: &str = "scratch";
 
 /// How a data directory is opened.
@@ -163,6 +167,7 @@ impl DataDir {
             make_dir(&path.join(folder))?;
         }
         empty(&path.join(SCRATCH))?;
+        empty_if_old(&path.join(CACHE))?;
         let store = EmbeddedStore::open(&path.join(DATABASE), &options.store, &lock)?;
         // The database's own entry, which its library does not make durable.
         sync_dir(&path)?;
@@ -220,10 +225,27 @@ impl DataDir {
         self.path.join(SCRATCH)
     }
 
-    /// For files that can be made again from what is durable, and that are kept from one start to the next. A file
-    /// there may be half written after a crash: make it durable first, then give it its name.
+    /// For files that can be made again from what is durable. They are kept from one start of the platform to the next,
+    /// but not over a start of the machine, since nobody makes them durable. Give a file its name when it is whole.
     pub fn cache_dir(&self) -> PathBuf {
         self.path.join(CACHE)
+    }
+
+    /// Lets other users of this machine pass through the directory to what lies in the cache and in scratch, of which they
+    /// must know the names, and which has rights of its own. It lasts until the directory is opened again.
+    ///
+    /// # Errors
+    /// A folder in which all of this lies is closed to others, or the rights cannot be changed.
+    pub fn let_others_pass(&self) -> Result<(), PassError> {
+        let closed = |folder: &&Path| fs::metadata(folder).is_ok_and(|found| found.permissions().mode() & 0o001 == 0);
+        if let Some(folder) = self.path.ancestors().skip(1).find(closed) {
+            return Err(PassError::Closed { folder: folder.to_owned() });
+        }
+        for folder in [self.path.clone(), self.cache_dir(), self.scratch_dir()] {
+            fs::set_permissions(&folder, fs::Permissions::from_mode(0o711))
+                .map_err(|source| PassError::Failed { folder, source })?;
+        }
+        Ok(())
     }
 
     /// Writes what is still waiting, then lets go of every file and of the lock. Whoever still holds a part of the
@@ -243,6 +265,26 @@ impl DataDir {
             tracing::error!("closing the data directory panicked");
         }
     }
+}
+
+/// Others cannot pass to what is meant for them.
+#[derive(Debug, thiserror::Error)]
+pub enum PassError {
+    /// A folder above the data directory.
+    #[error("{} is closed to other users", folder.display())]
+    Closed {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// Rights cannot be changed.
+    #[error("let other users pass through {}", folder.display())]
+    Failed {
+        /// The folder.
+        folder: PathBuf,
+        /// What exactly was refused.
+        #[source]
+        source: io::Error,
+    },
 }
 
 impl LockFile {
@@ -379,6 +421,18 @@ fn restrict(path: &Path) -> io::Result<()> {
         fs::set_permissions(path, fs::Permissions::from_mode(0o700))?;
     }
     Ok(())
+}
+
+/// Empties the cache if the machine was started since it was made: a power cut leaves files that were never written to the
+/// disk empty or half, under names that say they are whole.
+fn empty_if_old(cache: &Path) -> io::Result<()> {
+    let boot = fs::read(BOOT_ID).unwrap_or_default();
+    let made = cache.join(BOOT_FILE);
+    if !boot.is_empty() && fs::read(&made).is_ok_and(|made| made == boot) {
+        return Ok(());
+    }
+    empty(cache)?;
+    fs::write(made, boot)
 }
 
 /// Removes what is in a folder, without following links.

@@ -121,7 +121,7 @@ fn each_obstacle_has_one_clear_message_and_nothing_is_changed() {
         (
             |path| {
                 make(path);
-                fs::remove_dir(path.join("cache")).expect("removed");
+                fs::remove_dir_all(path.join("cache")).expect("removed");
                 symlink("/tmp", path.join("cache")).expect("linked");
             },
             "open the data directory PATH: not a directory",
@@ -238,6 +238,46 @@ fn scratch_is_emptied_and_links_are_not_followed() {
     assert_eq!(fs::read_dir(&scratch).expect("there").count(), 0);
     assert!(outside.join("precious").exists());
     assert!(cache.join("kept").exists());
+}
+
+#[test]
+fn the_cache_does_not_outlive_a_start_of_the_machine() {
+    let folder = folder();
+    let path = folder.path().join("data");
+    let reopened = |path: &Path| {
+        let data_dir = open(path).expect("opens");
+        let cache = data_dir.cache_dir();
+        drop(data_dir);
+        wait_for_lock(path);
+        cache
+    };
+    let cache = reopened(&path);
+    fs::write(cache.join("unsynced"), "").expect("written");
+    reopened(&path);
+    assert!(cache.join("unsynced").exists(), "kept while the machine runs");
+    fs::write(cache.join("BOOT"), "another run of the machine\n").expect("written");
+    reopened(&path);
+    assert!(!cache.join("unsynced").exists());
+}
+
+#[test]
+fn everything_is_the_owners_alone_and_others_pass_only_when_let() {
+    let folder = folder();
+    let path = folder.path().join("data");
+    let data_dir = open(&path).expect("opens");
+    let mode = |path: &Path| fs::metadata(path).expect("there").permissions().mode() & 0o777;
+    for entry in fs::read_dir(&path).expect("there").map(|entry| entry.expect("read").path()) {
+        assert_eq!(mode(&entry) & 0o077, 0, "{}", entry.display());
+    }
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o700)).expect("closed");
+    let above = data_dir.let_others_pass().expect_err("closed above");
+    assert_eq!(above.to_string(), format!("{} is closed to other users", folder.path().display()));
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o711)).expect("opened");
+    data_dir.let_others_pass().expect("opened below");
+    for folder in [path.clone(), data_dir.cache_dir(), data_dir.scratch_dir()] {
+        assert_eq!(mode(&folder), 0o711);
+    }
+    assert_eq!(mode(&path.join("state.db")), 0o600);
 }
 
 #[tokio::test]

@@ -92,6 +92,13 @@ pub async fn start(settings: Settings) -> anyhow::Result<Running> {
         ..SandboxOptions::new(label, data_dir.scratch_dir())
     })?;
 
+    if sandbox.guests_pass_as_others() {
+        data_dir.let_others_pass().context(
+            "without namespaces functions run as users of their own, who must reach their code: \
+             name a --data-dir in a folder that others may enter, such as /var/lib/pinfold",
+        )?;
+    }
+
     let identity = Identity::open(data_dir.store(), master.clone(), settings.account, clock.as_ref(), entropy.as_ref());
     let identity = Arc::new(identity.await?);
     let (catalogue, changes) = Catalogue::open(CatalogueParts {
@@ -108,6 +115,7 @@ pub async fn start(settings: Settings) -> anyhow::Result<Running> {
 
     let log_streams = Arc::new(ports::GuestLogs(logs.clone()));
     let invoker = Invoker::new(InvokerParts {
+        catalogue: catalogue.clone(),
         sandbox: sandbox.clone(),
         meter: meter.clone(),
         metrics: metrics.clone(),
@@ -123,8 +131,7 @@ pub async fn start(settings: Settings) -> anyhow::Result<Running> {
         entropy: entropy.clone(),
     });
     let follower = invoker.clone();
-    let followed = catalogue.clone();
-    tokio::spawn(async move { follower.follow(followed, changes).await });
+    tokio::spawn(async move { follower.follow(changes).await });
 
     let events = Events::new(EventsParts {
         store: data_dir.store(),

@@ -71,7 +71,7 @@ impl Cell {
             pidfd: sys::readable(pidfd)?,
             proc,
             init,
-            group: claim.group.clone(),
+            group: claim.group().cloned(),
             memory_mib,
             pid_namespace,
             // Init counts as work: it may use what a call may use.

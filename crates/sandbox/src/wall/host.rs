@@ -62,9 +62,14 @@ pub(super) struct Slot {
 /// rest is removed in the background.
 pub(super) struct Claim {
     pub(super) control: Option<AsyncFd<OwnedFd>>,
-    pub(super) group: Option<Arc<CellGroup>>,
-    pub(super) own_dir: Option<PathBuf>,
-    pub(super) slot: Option<Slot>,
+    traces: Option<Traces>,
+}
+
+/// What a cell leaves on this machine. Dropping it removes nothing but frees the slot.
+struct Traces {
+    group: Option<Arc<CellGroup>>,
+    own_dir: Option<PathBuf>,
+    slot: Slot,
 }
 
 impl Claim {
@@ -73,41 +78,52 @@ impl Claim {
     }
 
     fn slot(&self) -> u32 {
-        self.slot.as_ref().map_or(0, |slot| slot.number)
+        self.traces.as_ref().map_or(0, |traces| traces.slot.number)
+    }
+
+    pub(super) fn group(&self) -> Option<&Arc<CellGroup>> {
+        self.traces.as_ref().and_then(|traces| traces.group.as_ref())
+    }
+
+    fn own_dir(&self) -> Option<&Path> {
+        self.traces.as_ref().and_then(|traces| traces.own_dir.as_deref())
     }
 
     /// Removes the group and the folder. Blocks while the kernel lets go of dead processes.
     pub(super) fn clean(&mut self) {
-        if let Some(group) = self.group.take() {
-            group.kill();
-            if let Err(error) = group.remove() {
-                tracing::warn!(%error, "could not remove a sandbox's control group");
-            }
+        if let Some(traces) = self.traces.take() {
+            traces.clean();
         }
-        if let Some(own_dir) = self.own_dir.take()
-            && let Err(error) = fs::remove_dir_all(&own_dir)
-            && error.kind() != io::ErrorKind::NotFound
-        {
-            tracing::warn!(%error, folder = %own_dir.display(), "could not remove a sandbox's folder");
-        }
-        self.slot = None;
     }
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
         self.control = None;
-        if self.group.is_none() && self.own_dir.is_none() {
-            return;
-        }
-        let (group, own_dir, slot) = (self.group.take(), self.own_dir.take(), self.slot.take());
-        let mut rest = Self { control: None, group, own_dir, slot };
-        // Without a runtime the platform is ending: the last clone of the wall removes all groups.
+        let Some(traces) = self.traces.take() else { return };
+        // Without a runtime, or with one that is ending and drops this unrun, the platform ends: then the last clone of the
+        // wall removes all groups, and the next start all folders.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn_blocking(move || rest.clean());
-        } else {
-            (rest.group, rest.own_dir) = (None, None);
+            runtime.spawn_blocking(move || traces.clean());
         }
+    }
+}
+
+impl Traces {
+    fn clean(self) {
+        if let Some(group) = self.group {
+            group.kill();
+            if let Err(error) = group.remove() {
+                tracing::warn!(%error, "could not remove a sandbox's control group");
+            }
+        }
+        if let Some(own_dir) = self.own_dir
+            && let Err(error) = fs::remove_dir_all(&own_dir)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::warn!(%error, folder = %own_dir.display(), "could not remove a sandbox's folder");
+        }
+        drop(self.slot);
     }
 }
 
@@ -230,6 +246,11 @@ impl Wall {
         self.inner.probes.tier
     }
 
+    /// Whether guests are users of their own in the host's own file system: they must then be able to pass to their code.
+    pub fn guests_pass_as_others(&self) -> bool {
+        self.inner.place.is_some_and(|place| !place.namespaces && place.host_uid.is_some())
+    }
+
     /// What was probed, with what is missing and its fix.
     pub fn probes(&self) -> &Probes {
         &self.inner.probes
@@ -254,15 +275,13 @@ impl Wall {
             }
             Err(error) => return Err(error),
         };
-        claim.own_dir = self.inner.own_dir(place, claim.slot());
+        let own_dir = self.inner.own_dir(place, claim.slot());
+        if let Some(traces) = &mut claim.traces {
+            traces.own_dir = own_dir;
+        }
         let control = claim.control()?;
-        let work = self.inner.resolve(
-            place,
-            &spec,
-            (claim.slot(), claim.own_dir.as_deref()),
-            &runtime_listener,
-            &sdk_listener,
-        )?;
+        let work =
+            self.inner.resolve(place, &spec, (claim.slot(), claim.own_dir()), &runtime_listener, &sdk_listener)?;
         let memfd = message::write_work(&work, &spec.runtime_files).map_err(host("write the work"))?;
         let (output, output_end) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
             .map_err(|error| host("make the output pipe")(error.into()))?;
@@ -297,7 +316,8 @@ impl Wall {
             None => self.inner.make_spare()?,
         };
         let slot = Slot { inner: self.inner.clone(), number: slot };
-        let mut claim = Claim { control: None, group: group.map(Arc::new), own_dir: None, slot: Some(slot) };
+        let traces = Some(Traces { group: group.map(Arc::new), own_dir: None, slot });
+        let mut claim = Claim { control: None, traces };
         claim.control = Some(sys::readable(control).map_err(host("watch the cell's socket"))?);
         Ok((claim, prepared))
     }
@@ -482,7 +502,7 @@ struct Prepared {
 
 /// Limits a cell that was claimed and waits until it is ready.
 async fn prepare(claim: &mut Claim, spec: &CellSpec) -> Result<Prepared, LaunchError> {
-    if let Some(group) = &claim.group {
+    if let Some(group) = claim.group() {
         group.limit(spec.memory_mib, spec.ephemeral_mib).map_err(host("limit the memory"))?;
     }
     let waited = tokio::time::timeout(PREPARE_MAX, prepared(claim.control()?)).await;

@@ -9,6 +9,8 @@ mod schema;
 mod writer;
 
 use std::fmt;
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -86,6 +88,8 @@ struct Running {
 impl EmbeddedStore {
     /// Opens or makes the database; the directory that holds it must be made durable by the caller.
     pub(crate) fn open(path: &Path, options: &StoreOptions, lock: &Arc<LockFile>) -> Result<Self, OpenStoreError> {
+        // SQLite would let everybody read what it makes, and gives the files beside it the rights of this one.
+        OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
         let mut connection = schema::connect(path, Role::Writer)?;
         schema::prepare(&mut connection)?;
         let readers = (0..options.readers.max(1)).map(|_| schema::connect(path, Role::Reader));
