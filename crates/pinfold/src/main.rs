@@ -19,9 +19,16 @@ fn main() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|argument| argument == "__launcher") {
         sandbox::launcher_main();
     }
-    let cli = cli::Cli::parse();
+    let cli = match cli::Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return cli::explain(&error),
+    };
     let context = cli::Context::new(cli.global);
     match commands::run(cli.command, &context) {
+        Ok(_) if context.out.has_failed() => {
+            context.out.remark("error: the result could not be written to standard output");
+            cli::Exit::Failed.into()
+        }
         Ok(exit) => exit.into(),
         Err(failure) => {
             if context.out.is_json() {

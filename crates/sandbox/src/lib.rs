@@ -107,6 +107,15 @@ impl Sandbox {
         self.wall.probes().missing()
     }
 
+    /// Ends every instance and removes what was made for them on this machine, whoever still holds a clone. Nothing can be
+    /// started any more.
+    pub async fn close(&self) {
+        let wall = self.wall.clone();
+        if tokio::task::spawn_blocking(move || wall.close()).await.is_err() {
+            tracing::error!("closing the sandbox panicked");
+        }
+    }
+
     /// Returns when the wall is gone because its launcher was killed: the platform can start nothing any more and should end.
     pub async fn gone(&self) {
         self.wall.launcher_gone().await;

@@ -107,6 +107,8 @@ impl From<FindError> for Failure {
                 "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name the server's data directory with --data-dir",
             ),
             FindError::BadEndpoint { .. } => Self::usage(message),
+            FindError::File(FileError::Understand { path, .. }) => Self::new(message)
+                .hint(format!("remove {}; a running server writes it again when it is started anew", path.display())),
             FindError::File(_) => Self::new(message).hint("only the user who started the server can read its key"),
         }
     }

@@ -7,12 +7,13 @@ pub use failure::{Exit, Failure};
 pub use print::{Format, Printer};
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
 use crate::client::{Client, Connection, find};
 use crate::commands;
-use crate::config::layers::Layers;
+use crate::config::layers::{Layers, Source};
 use crate::config::resolve::{self, Surroundings};
 
 const AFTER_HELP: &str = "\
@@ -43,6 +44,22 @@ pub struct Global {
     /// Where everything is kept [default: pinfold in the user's data home]
     #[arg(long, value_name = "DIR", global = true)]
     pub data_dir: Option<PathBuf>,
+}
+
+/// Says what is wrong with a command line, or what was asked about it (`--help`, `--version`).
+pub fn explain(error: &clap::Error) -> ExitCode {
+    let mut words = std::env::args().skip(1).take_while(|word| word != "--");
+    let is_json = words.any(|word| word == "--output=json")
+        || std::env::args().collect::<Vec<_>>().windows(2).any(|pair| pair[0] == "--output" && pair[1] == "json");
+    if is_json && error.use_stderr() {
+        let text = error.render().to_string();
+        let failure = Failure::usage(text.trim_end().trim_start_matches("error: "));
+        Printer::new(Format::Json).remark(failure.json());
+    } else {
+        // Whoever closed the stream does not want to read it.
+        let _ = error.print();
+    }
+    if error.use_stderr() { Exit::Usage.into() } else { Exit::Done.into() }
 }
 
 /// How a client command finds its server.
@@ -103,12 +120,18 @@ impl Context {
         if let Some(path) = &self.global.config {
             layers.add_file_at(path);
         }
-        layers.add_environment(std::env::vars_os().filter_map(|(name, value)| {
-            // A name or value that is no text cannot be one of ours.
-            Some((name.into_string().ok()?, value.into_string().ok()?))
-        }));
-        if let Some(path) = &self.global.data_dir {
-            layers.add_flag("data_dir", path.display().to_string());
+        // A name that is no text cannot be one of ours.
+        for (name, value) in std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value))) {
+            match value.into_string() {
+                Ok(value) => layers.add_environment([(name, value)]),
+                Err(_) if name.starts_with("PINFOLD_") => layers.add_no_text(Source::Environment(name), ""),
+                Err(_) => {}
+            }
+        }
+        match self.global.data_dir.as_ref().map(|path| path.to_str()) {
+            Some(Some(path)) => layers.add_flag("data_dir", path.to_owned()),
+            Some(None) => layers.add_no_text(Source::Flag, "data_dir"),
+            None => {}
         }
         layers
     }

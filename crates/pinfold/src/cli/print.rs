@@ -24,6 +24,7 @@ pub struct Printer {
     colour_out: bool,
     colour_err: bool,
     closed: AtomicBool,
+    failed: AtomicBool,
 }
 
 /// How a piece of text looks on a terminal.
@@ -58,6 +59,7 @@ impl Printer {
             colour_out: wanted && io::stdout().is_terminal(),
             colour_err: wanted && io::stderr().is_terminal(),
             closed: AtomicBool::new(false),
+            failed: AtomicBool::new(false),
         }
     }
 
@@ -74,6 +76,11 @@ impl Printer {
     /// Whether nobody reads standard output any more, as after `| head`.
     pub fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Relaxed)
+    }
+
+    /// Whether a part of the result could not be written, as on a full disk. That nobody wants to read it is no failure.
+    pub fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Relaxed)
     }
 
     /// A piece of text with a look, if standard output shows it.
@@ -94,8 +101,11 @@ impl Printer {
     /// Bytes of the result, as they are.
     pub fn bytes(&self, bytes: &[u8]) {
         let mut out = io::stdout().lock();
-        if out.write_all(bytes).and_then(|()| out.flush()).is_err() {
+        if let Err(error) = out.write_all(bytes).and_then(|()| out.flush()) {
             self.closed.store(true, Ordering::Relaxed);
+            if error.kind() != io::ErrorKind::BrokenPipe {
+                self.failed.store(true, Ordering::Relaxed);
+            }
         }
     }
 

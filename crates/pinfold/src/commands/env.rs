@@ -62,8 +62,8 @@ fn as_shell(exports: &[(&str, String)], in_the_way: &[&str]) -> String {
     exports.iter().map(|(name, value)| format!("export {name}={}\n", quoted(value))).chain(unset).collect()
 }
 
-/// In single quotes where a shell would do something with it.
-fn quoted(value: &str) -> String {
+/// A word for a shell: in single quotes where a shell would do something with it.
+pub(super) fn quoted(value: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@%+=,".contains(c);
     if !value.is_empty() && value.chars().all(plain) {
         value.to_owned()

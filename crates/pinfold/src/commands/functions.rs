@@ -45,7 +45,7 @@ pub async fn run(command: Functions, context: &Context) -> Result<Exit, Failure>
         out.line("there are no functions yet; `pinfold init python hello`, then `pinfold deploy hello`");
     } else {
         let rows: Vec<Vec<String>> = functions.iter().map(row).collect();
-        out.table(&["NAME", "RUNTIME", "HANDLER", "MEMORY", "TIMEOUT", "CODE", "STATE", "MODIFIED"], &rows);
+        out.table(&["NAME", "RUNTIME", "HANDLER", "MEMORY", "TIMEOUT", "CODE", "MODIFIED"], &rows);
     }
     Ok(Exit::Done)
 }
@@ -59,8 +59,6 @@ fn row(function: &Value) -> Vec<String> {
         format!("{} MB", shown(&function["MemorySize"])),
         format!("{} s", shown(&function["Timeout"])),
         function["CodeSize"].as_u64().map_or_else(|| "-".to_owned(), bytes_for_people),
-        // ListFunctions leaves states out, as AWS does.
-        shown(&function["State"]),
         modified.get(..19).unwrap_or(&modified).replace('T', " "),
     ]
 }

@@ -10,6 +10,7 @@ use clap::{ArgAction, Args};
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::env::quoted;
 use super::server_args::{self, ServerArgs};
 use crate::cli::print::Look;
 use crate::cli::{Context, Exit, Failure};
@@ -114,46 +115,79 @@ pub fn run(command: Up, context: &Context) -> Result<Exit, Failure> {
         // Fails only for the leader of a process group, and that needs no other.
         let _ = rustix::process::setsid();
     }
+    if let Some(path) = &command.ready_file {
+        check_place_of(path)?;
+    }
     init_log(&settings.log);
     let data_dir = settings.data_dir.clone();
     block_on(async {
         let mut stop = StopSignals::new()?;
         let running = serve::start(settings).await.map_err(cannot_start)?;
-        announce(&running, &data_dir, context);
-        if let Some(path) = &command.ready_file {
-            running.connection.write(path)?;
-        }
-        if let Some(path) = &command.started_file {
-            print_to_log(&data_dir)?;
-            running.connection.write(path)?;
-        }
         let connection = running.connection.clone();
-        let lost = tokio::select! {
-            () = stop.requested() => false,
-            () = running.lost() => true,
+        let ended = match told(&command, &running, &data_dir, context) {
+            Ok(()) => serve_until_stopped(running, &mut stop, &data_dir, context).await,
+            Err(failure) => {
+                running.drain().await;
+                Err(failure)
+            }
         };
-        if lost {
-            running.drain().await;
-            if let Some(path) = &command.ready_file {
-                connection.remove(path);
-            }
-            return Err(Failure::new(
-                "the sandbox launcher was killed, and every running function with it: start the platform again; event \
-                 invocations are kept and run then",
-            ));
-        }
-        context.out.remark("stopping: running invocations may end; once more to stop at once");
-        tokio::select! {
-            () = running.drain() => {}
-            () = stop.requested() => {
-                context.out.remark("stopped at once; event invocations are kept and run at the next start");
-            }
-        }
         if let Some(path) = &command.ready_file {
             connection.remove(path);
         }
-        Ok(Exit::Done)
+        ended
     })
+}
+
+/// Tells people and programs that the platform answers.
+fn told(command: &Up, running: &serve::Running, data_dir: &Path, context: &Context) -> Result<(), Failure> {
+    if let Some(path) = &command.ready_file {
+        running.connection.write(path)?;
+    }
+    announce(running, data_dir, context);
+    if let Some(path) = &command.started_file {
+        print_to_log(data_dir)?;
+        running.connection.write(path)?;
+    }
+    Ok(())
+}
+
+async fn serve_until_stopped(
+    running: serve::Running,
+    stop: &mut StopSignals,
+    data_dir: &Path,
+    context: &Context,
+) -> Result<Exit, Failure> {
+    let lost = tokio::select! {
+        () = stop.requested() => false,
+        () = running.lost() => true,
+    };
+    if lost {
+        running.drain().await;
+        return Err(Failure::new(
+            "the sandbox launcher was killed, and every running function with it: start the platform again; event \
+             invocations are kept and run then",
+        ));
+    }
+    context.out.remark("stopping: running invocations may end; once more to stop at once");
+    let remains = running.remains();
+    tokio::select! {
+        () = running.drain() => {}
+        () = stop.requested() => {
+            remains.remove(data_dir).await;
+            context.out.remark("stopped at once; event invocations are kept and run at the next start");
+        }
+    }
+    Ok(Exit::Done)
+}
+
+/// Fails early where the ready file could not be written later.
+fn check_place_of(path: &Path) -> Result<(), Failure> {
+    let failed = |error: std::io::Error| Failure::new(format!("write the ready file {}: {error}", path.display()));
+    if path.is_dir() {
+        return Err(failed(std::io::ErrorKind::IsADirectory.into()));
+    }
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    tempfile::Builder::new().prefix(".pinfold-").tempfile_in(folder).map(drop).map_err(failed)
 }
 
 /// Runs a server on this thread, which lives as long as the process, as its launcher needs.
@@ -173,6 +207,8 @@ pub fn init_log(filter: &str) {
         .with_env_filter(tracing_subscriber::EnvFilter::new(filter))
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
+        // A closed terminal must not end the platform.
+        .log_internal_errors(false)
         .finish();
     // There can be another only in tests.
     let _ = tracing::subscriber::set_global_default(subscriber);
@@ -184,17 +220,22 @@ pub fn cannot_start(error: anyhow::Error) -> Failure {
     Failure { code: "CannotStart".to_owned(), ..Failure::new(causes.join(": ")) }
 }
 
-/// Interrupt and terminate, which both ask for an orderly end.
+/// Interrupt, terminate, and the end of the terminal: all ask for an orderly end.
 pub struct StopSignals {
     interrupt: tokio::signal::unix::Signal,
     terminate: tokio::signal::unix::Signal,
+    hangup: tokio::signal::unix::Signal,
 }
 
 impl StopSignals {
     /// From now on these signals do not end the process by themselves.
     pub fn new() -> Result<Self, Failure> {
         let listen = |kind| signal(kind).map_err(|error| Failure::new(format!("listen for signals: {error}")));
-        Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
+        Ok(Self {
+            interrupt: listen(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+            hangup: listen(SignalKind::hangup())?,
+        })
     }
 
     /// Returns at the next one.
@@ -202,6 +243,7 @@ impl StopSignals {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
+            _ = self.hangup.recv() => {}
         }
     }
 }
@@ -292,11 +334,11 @@ fn print_to_log(data_dir: &Path) -> Result<(), Failure> {
     .map_err(|error| Failure::new(format!("print to {}: {error}", path.display())))
 }
 
-/// ` --data-dir DIR`, unless it is the one that every command looks into.
+/// ` --data-dir DIR` for a shell, unless it is the one that every command looks into.
 pub fn data_dir_flag(data_dir: &Path) -> String {
     match resolve::data_dir(&Layers::default(), &Surroundings::of_this_process()) {
         Ok(default) if default == data_dir => String::new(),
-        _ => format!(" --data-dir {}", data_dir.display()),
+        _ => format!(" --data-dir {}", quoted(&data_dir.display().to_string())),
     }
 }
 

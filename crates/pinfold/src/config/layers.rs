@@ -110,6 +110,11 @@ impl Layers {
         }
     }
 
+    /// Notes a value that is no text: nothing is read into it.
+    pub fn add_no_text(&mut self, source: Source, key: &str) {
+        self.mistakes.push(Mistake { source, key: key.to_owned(), problem: "is not UTF-8".to_owned() });
+    }
+
     /// Adds a value from the command line.
     pub fn add_flag(&mut self, name: &str, text: String) {
         match keys::find(name) {

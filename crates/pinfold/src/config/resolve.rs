@@ -126,9 +126,10 @@ pub fn settings(layers: &Layers, surroundings: &Surroundings) -> Result<(Setting
     if reader.mistakes.is_empty() { Ok((settings, reader.in_order())) } else { Err(Mistakes(reader.mistakes)) }
 }
 
-/// Only the data directory: all that a client command needs of the configuration.
+/// Only the data directory: all that a client command needs of the configuration. A mistake elsewhere in it counts too,
+/// since the directory that was meant may stand there.
 pub fn data_dir(layers: &Layers, surroundings: &Surroundings) -> Result<PathBuf, Mistakes> {
-    let mut reader = Reader { layers, surroundings, mistakes: Vec::new(), resolved: Vec::new() };
+    let mut reader = Reader { layers, surroundings, mistakes: layers.mistakes().to_vec(), resolved: Vec::new() };
     let path = reader.path("data_dir", default_data_dir);
     if reader.mistakes.is_empty() { Ok(path) } else { Err(Mistakes(reader.mistakes)) }
 }

@@ -3,6 +3,7 @@
 mod pages;
 mod ports;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,7 @@ use base::entropy::{Entropy, SystemEntropy};
 use base::stop::Stop;
 use base::time::{Clock, SystemClock};
 use functions::{Catalogue, CatalogueParts};
-use gateway::{Gateway, GatewayLimits, GatewayParts, Trust};
+use gateway::{BindError, Gateway, GatewayLimits, GatewayParts, Trust};
 use identity::{Identity, SESSION_LIFETIME};
 use invoke::events::{EventPolicy, Events, EventsParts};
 use invoke::pool::PoolLimits;
@@ -34,6 +35,8 @@ const WAIT_MAX: Duration = Duration::from_secs(60);
 const RETIRE_EVERY: Duration = Duration::from_secs(3600);
 /// Starts of one version at the same time, for each processor: an init keeps one busy.
 const STARTS_PER_CORE: usize = 2;
+/// Open files of this process for one instance: its process, channel, output, listeners and some connections.
+const FILES_PER_INSTANCE: u64 = 16;
 /// An instance takes no work beyond this age, so that its credentials outlive its last invocation.
 const INSTANCE_AGE_MAX: Duration = Duration::from_secs(SESSION_LIFETIME.as_secs() - TIMEOUT_SECS_MAX as u64 - 60);
 
@@ -58,11 +61,13 @@ pub struct Running {
 /// launcher dies with the thread that started it.
 pub async fn start(settings: Settings) -> anyhow::Result<Running> {
     let begun = Instant::now();
+    // Before the launcher starts: what guests may open it sets itself.
+    let files_max = open_files();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
 
     // The port first: that it is taken must be known before anything is made.
-    let listener = gateway::bind(settings.listen).await?;
+    let listener = gateway::bind(settings.listen).await.map_err(|error| in_use(error, &settings))?;
     let address = listener.local_addr().context("ask for the listener's address")?;
     let data_dir = DataDir::open(&settings.data_dir, DataDirOptions::default())?;
     let master = Arc::new(data_dir.master_key(&settings.key_file)?);
@@ -176,7 +181,7 @@ pub async fn start(settings: Settings) -> anyhow::Result<Running> {
                 meter,
             }),
             limits: GatewayLimits {
-                connections_max: settings.connections.count_max,
+                connections_max: connections_within(&settings, files_max),
                 head_timeout: settings.connections.head_max,
                 body_timeout: settings.connections.body_max,
                 drain_timeout: settings.drain_max,
@@ -209,7 +214,7 @@ pub async fn start(settings: Settings) -> anyhow::Result<Running> {
     connection.write(&Connection::file_in(data_dir.path()))?;
     Ok(Running {
         connection,
-        notices: notices(&settings, &sandbox),
+        notices: notices(&settings, &sandbox, files_max),
         drain_max: settings.drain_max,
         data_dir,
         sandbox,
@@ -220,6 +225,30 @@ pub async fn start(settings: Settings) -> anyhow::Result<Running> {
         serving,
         dispatching,
     })
+}
+
+/// Raises this process's limit of open files as far as it may, and says how many that is. What is configured may need more.
+fn open_files() -> u64 {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    let holds = if setrlimit(Resource::Nofile, raised).is_ok() { limit.maximum } else { limit.current };
+    holds.unwrap_or(u64::MAX)
+}
+
+/// A port that this data directory's own platform has needs another remedy than a stranger's.
+fn in_use(error: BindError, settings: &Settings) -> anyhow::Error {
+    let found = Connection::read(&Connection::file_in(&settings.data_dir)).ok().flatten();
+    let own = found.filter(|found| found.endpoint == format!("http://{}", settings.listen));
+    match own.filter(|own| Path::new(&format!("/proc/{}", own.pid)).exists()) {
+        Some(own) if matches!(error, BindError::InUse(_)) => anyhow::anyhow!(
+            "the data directory {} is in use by process {}, which answers at {}: `pinfold down` ends it",
+            settings.data_dir.display(),
+            own.pid,
+            own.endpoint
+        ),
+        _ => error.into(),
+    }
 }
 
 /// Whether this is the build that the crash test must catch: never in a release.
@@ -252,8 +281,20 @@ fn pool_limits(settings: &Settings) -> PoolLimits {
     }
 }
 
-fn notices(settings: &Settings, sandbox: &Sandbox) -> Vec<String> {
+/// Connections may take at most half of the files: the rest is for instances and data.
+fn connections_within(settings: &Settings, files_max: u64) -> usize {
+    settings.connections.count_max.min(usize::try_from(files_max / 2).unwrap_or(usize::MAX)).max(1)
+}
+
+fn notices(settings: &Settings, sandbox: &Sandbox, files_max: u64) -> Vec<String> {
     let mut notices = sandbox.tier_notices();
+    let wanted = settings.connections.count_max as u64 + u64::from(settings.instances.count_max) * FILES_PER_INSTANCE;
+    if files_max < wanted {
+        notices.push(format!(
+            "this process may open {files_max} files, and connections.count_max and instances.count_max together may need \
+             {wanted}: raise its limit (ulimit -Hn, or LimitNOFILE of its unit), or lower these"
+        ));
+    }
     if settings.trust_loopback {
         notices.push(format!(
             "TRUST: any access key is accepted on {}, without a signature; every program on this machine may do anything here",
@@ -267,11 +308,30 @@ fn notices(settings: &Settings, sandbox: &Sandbox) -> Vec<String> {
     notices
 }
 
+/// What a platform leaves on the machine while it runs.
+pub struct Remains {
+    sandbox: Sandbox,
+    connection: Connection,
+}
+
+impl Remains {
+    /// Cuts off what runs, and removes it all.
+    pub async fn remove(self, data_dir: &Path) {
+        self.sandbox.close().await;
+        self.connection.remove(&Connection::file_in(data_dir));
+    }
+}
+
 impl Running {
     /// Returns when the platform can no longer run functions: its launcher was killed. Whoever supervises it starts it
     /// again; what was accepted is kept.
     pub async fn lost(&self) {
         self.sandbox.gone().await;
+    }
+
+    /// What must not outlive this process, for an end without a drain.
+    pub fn remains(&self) -> Remains {
+        Remains { sandbox: self.sandbox.clone(), connection: self.connection.clone() }
     }
 
     /// Stops in phases, within the time that the settings gave: no new work, what runs may end, then all is closed.
@@ -285,6 +345,8 @@ impl Running {
             _ => 0,
         };
         let _ = tokio::time::timeout(Duration::from_secs(1), self.dispatching).await;
+        // The parts hold each other, so none of them ends by being dropped.
+        self.sandbox.close().await;
         self.logs.close().await;
         self.connection.remove(&Connection::file_in(self.data_dir.path()));
         self.data_dir.close().await;

@@ -26,12 +26,16 @@ use model::limits::ANSWER_BYTES_MAX;
 use parking_lot::Mutex;
 use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
 use crate::guest::sdk::{accept, tcp_listener};
 
-/// Connections that one guest may hold; more wait to be accepted.
-const CONNECTIONS_MAX: usize = 32;
+/// Connections that one guest may hold; more wait to be accepted. Each is a descriptor of the platform's.
+const CONNECTIONS_MAX: usize = 8;
+/// One whose invocations come in frames has no business here but to be told so.
+const CONNECTIONS_BESIDE_FRAMES_MAX: usize = 2;
+/// Answers that are taken in at the same time: one is worth it.
+const BODIES_MAX: usize = 1;
 /// Request line and headers together. Lambda's error causes may fill a header of some size.
 const HEAD_BYTES_MAX: usize = 64 * KIB;
 const HEADERS_MAX: usize = 64;
@@ -86,6 +90,8 @@ pub(crate) struct Conversation {
     /// Frames carry this guest's invocations.
     frames_in_use: bool,
     state: Mutex<State>,
+    /// The right to hold a body in memory.
+    bodies: Semaphore,
     /// The guest did something.
     guest: Notify,
     /// The platform did something.
@@ -95,7 +101,14 @@ pub(crate) struct Conversation {
 impl Conversation {
     pub(crate) fn new(frames_in_use: bool) -> Arc<Self> {
         let state = State { phase: Phase::Init, reported: String::new() };
-        Arc::new(Self { frames_in_use, state: Mutex::new(state), guest: Notify::new(), platform: Notify::new() })
+        let bodies = Semaphore::new(BODIES_MAX);
+        Arc::new(Self {
+            frames_in_use,
+            state: Mutex::new(state),
+            bodies,
+            guest: Notify::new(),
+            platform: Notify::new(),
+        })
     }
 
     /// Returns once the guest asked for work, or said that its init failed.
@@ -136,7 +149,7 @@ impl Conversation {
 
     async fn next(&self) -> Result<Response<Full<Bytes>>, Refused> {
         if self.frames_in_use {
-            return Err(refused(StatusCode::FORBIDDEN, "FramesInUse", "frames carry this instance's invocations"));
+            return Err(frames_in_use());
         }
         {
             let mut state = self.state.lock();
@@ -167,11 +180,7 @@ impl Conversation {
 
     fn report(&self, request: &str, report: Report) -> Result<(), Refused> {
         let mut state = self.state.lock();
-        match &state.phase {
-            Phase::Busy(current) if current == request => {}
-            _ if !request.is_empty() && state.reported == request => return Err(invalid_transition("response")),
-            _ => return Err(refused(StatusCode::BAD_REQUEST, "InvalidRequestID", "Invalid request ID")),
-        }
+        check_request(&state, request)?;
         state.phase = Phase::Reported(report);
         state.reported = request.to_owned();
         drop(state);
@@ -182,8 +191,7 @@ impl Conversation {
     async fn response(&self, request: &str, from: Request<Incoming>) -> Result<(), Refused> {
         let mode = from.headers().get(RESPONSE_MODE);
         let streams = mode.is_some_and(|mode| mode.as_bytes().eq_ignore_ascii_case(b"streaming"));
-        // Read before anything is refused: a connection with an unread body could not be used again.
-        let payload = read_body(from.into_body()).await;
+        let payload = self.take_body(from.into_body(), |state| check_request(state, request)).await?;
         if streams {
             self.report(request, Report::StreamingRefused)?;
             let message = "response streaming is not served yet";
@@ -201,20 +209,56 @@ impl Conversation {
     }
 
     async fn error(&self, request: &str, from: Request<Incoming>) -> Result<(), Refused> {
-        let (document, error_type) = error_document(from).await?;
+        let (document, error_type) = self.error_document(from, |state| check_request(state, request)).await?;
         self.report(request, Report::Error { document, error_type })
     }
 
     async fn init_error(&self, from: Request<Incoming>) -> Result<(), Refused> {
-        let (document, error_type) = error_document(from).await?;
+        let (document, error_type) = self.error_document(from, check_init).await?;
         let mut state = self.state.lock();
-        if self.frames_in_use || !matches!(state.phase, Phase::Init) {
-            return Err(invalid_transition("init/error"));
-        }
+        check_init(&state)?;
         state.phase = Phase::InitFailed(document, error_type);
         drop(state);
         self.guest.notify_waiters();
         Ok(())
+    }
+
+    /// Takes in a body that `wanted` wants now. What nobody wants is read to its end all the same, since a connection with
+    /// an unread body could not be used again, but not kept.
+    async fn take_body(
+        &self,
+        body: Incoming,
+        wanted: impl Fn(&State) -> Result<(), Refused>,
+    ) -> Result<Payload, Refused> {
+        let check = || {
+            if self.frames_in_use { Err(frames_in_use()) } else { wanted(&self.state.lock()) }
+        };
+        let mut verdict = check();
+        if verdict.is_ok()
+            && let Ok(_one) = self.bodies.acquire().await
+        {
+            verdict = check();
+            if verdict.is_ok() {
+                return Ok(read_body(body).await);
+            }
+        }
+        discard(body).await;
+        verdict.map(|()| Payload::Broken)
+    }
+
+    async fn error_document(
+        &self,
+        from: Request<Incoming>,
+        wanted: impl Fn(&State) -> Result<(), Refused>,
+    ) -> Result<(Bytes, Option<String>), Refused> {
+        let error_type = from.headers().get(ERROR_TYPE).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        match self.take_body(from.into_body(), wanted).await? {
+            Payload::Whole(document) => Ok((document, error_type)),
+            Payload::TooLarge => {
+                Err(refused(StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLarge", "the error document is too large"))
+            }
+            Payload::Broken => Err(refused(StatusCode::BAD_REQUEST, "TruncatedBody", "the body ended early")),
+        }
     }
 
     async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
@@ -254,7 +298,8 @@ impl RuntimeApi {
     pub(crate) async fn serve(&mut self) -> Infallible {
         loop {
             let Self { listener, connections, conversation } = self;
-            if connections.len() >= CONNECTIONS_MAX {
+            let most = if conversation.frames_in_use { CONNECTIONS_BESIDE_FRAMES_MAX } else { CONNECTIONS_MAX };
+            if connections.len() >= most {
                 connections.next().await;
                 continue;
             }
@@ -324,15 +369,28 @@ async fn read_body(mut body: Incoming) -> Payload {
     Payload::Whole(first.unwrap_or_else(|| Bytes::from(whole)))
 }
 
-async fn error_document(from: Request<Incoming>) -> Result<(Bytes, Option<String>), Refused> {
-    let error_type = from.headers().get(ERROR_TYPE).and_then(|value| value.to_str().ok()).map(str::to_owned);
-    match read_body(from.into_body()).await {
-        Payload::Whole(document) => Ok((document, error_type)),
-        Payload::TooLarge => {
-            Err(refused(StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLarge", "the error document is too large"))
+async fn discard(mut body: Incoming) {
+    let mut total = 0;
+    while let Some(Ok(frame)) = body.frame().await {
+        total += frame.data_ref().map_or(0, Bytes::len);
+        if total > REFUSED_BYTES_MAX {
+            return;
         }
-        Payload::Broken => Err(refused(StatusCode::BAD_REQUEST, "TruncatedBody", "the body ended early")),
     }
+}
+
+/// Whether the guest may report of this request now.
+fn check_request(state: &State, request: &str) -> Result<(), Refused> {
+    match &state.phase {
+        Phase::Busy(current) if current == request => Ok(()),
+        _ if !request.is_empty() && state.reported == request => Err(invalid_transition("response")),
+        _ => Err(refused(StatusCode::BAD_REQUEST, "InvalidRequestID", "Invalid request ID")),
+    }
+}
+
+/// Whether the guest may say now that its init failed.
+fn check_init(state: &State) -> Result<(), Refused> {
+    if matches!(state.phase, Phase::Init) { Ok(()) } else { Err(invalid_transition("init/error")) }
 }
 
 fn json_response(status: StatusCode, document: serde_json::Value) -> Response<Full<Bytes>> {
@@ -357,6 +415,10 @@ impl Refused {
 
 fn refused(status: StatusCode, error_type: &'static str, message: impl Into<String>) -> Refused {
     Refused { status, error_type, message: message.into() }
+}
+
+fn frames_in_use() -> Refused {
+    refused(StatusCode::FORBIDDEN, "FramesInUse", "frames carry this instance's invocations")
 }
 
 fn invalid_transition(to: &str) -> Refused {

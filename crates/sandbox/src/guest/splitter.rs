@@ -12,6 +12,8 @@ use crate::ports::LogSink;
 /// Opens a framed message; a little-endian `u32` length and the message follow. The first byte starts no UTF-8 character.
 const FRAME_MARK: [u8; 4] = [0xa5, 0x5a, 0x00, 0x03];
 const FRAME_HEAD_BYTES: usize = 8;
+/// What an event costs beside its bytes, as CloudWatch Logs counts it (API reference, PutLogEvents).
+const EVENT_OVERHEAD_BYTES: usize = 26;
 
 /// Pure but for the sink: bytes in, events out. Keeps at most one event's bytes.
 #[derive(Debug, Default)]
@@ -138,11 +140,20 @@ impl Splitter {
         }
     }
 
+    /// An event costs more than its bytes, or a flood of empty lines would have no limit.
     fn emit(&mut self, at: Timestamp, sink: &dyn LogSink) {
-        self.kept_bytes += self.event.len();
+        if self.event.is_empty() && self.kept_bytes >= LOG_BYTES_PER_INVOCATION_MAX {
+            self.dropped_bytes += 1;
+            return;
+        }
+        self.kept_bytes += EVENT_OVERHEAD_BYTES;
         match String::from_utf8_lossy(&self.event) {
-            std::borrow::Cow::Borrowed(text) => sink.line(at, Bytes::copy_from_slice(text.as_bytes())),
+            std::borrow::Cow::Borrowed(text) => {
+                self.kept_bytes += text.len();
+                sink.line(at, Bytes::copy_from_slice(text.as_bytes()));
+            }
             std::borrow::Cow::Owned(text) => {
+                self.kept_bytes += text.len();
                 // Replacement characters are longer than what they replace.
                 let mut rest = text.as_str();
                 while !rest.is_empty() {
@@ -248,6 +259,17 @@ mod tests {
     }
 
     #[test]
+    fn a_flood_of_empty_lines_has_a_limit() {
+        let lines = Lines::default();
+        let mut splitter = Splitter::default();
+        let flood = vec![b'\n'; 1 << 20];
+        splitter.feed(&flood, Timestamp::EPOCH, &lines);
+        let dropped = splitter.finish(Timestamp::EPOCH, &lines);
+        let most = LOG_BYTES_PER_INVOCATION_MAX.div_ceil(EVENT_OVERHEAD_BYTES);
+        assert_eq!((lines.0.lock().len() - 1, dropped), (most, (1 << 20) - most as u64));
+    }
+
+    #[test]
     fn output_over_the_limit_is_counted_and_said_once() {
         let lines = Lines::default();
         let mut splitter = Splitter::default();
@@ -256,8 +278,13 @@ mod tests {
             splitter.feed(&chunk, Timestamp::EPOCH, &lines);
         }
         let dropped = splitter.finish(Timestamp::EPOCH, &lines);
-        assert_eq!(dropped, (100 << 20) - LOG_BYTES_PER_INVOCATION_MAX as u64);
-        assert_eq!(lines.0.lock().iter().filter(|line| line.starts_with('x')).map(String::len).sum::<usize>(), 8 << 20);
+        let kept: Vec<usize> = lines.0.lock().iter().filter(|line| line.starts_with('x')).map(String::len).collect();
+        let (count, bytes) = (kept.len(), kept.iter().sum::<usize>());
+        assert_eq!(dropped, (100 << 20) - bytes as u64);
+        assert!(
+            (count - 1) * EVENT_OVERHEAD_BYTES + bytes == LOG_BYTES_PER_INVOCATION_MAX,
+            "{count} events, {bytes} bytes"
+        );
         let last = lines.0.lock().last().cloned();
         assert_eq!(last, Some(format!("[pinfold] output limit reached: {dropped} bytes dropped")));
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
@@ -17,8 +17,8 @@ const PATH_BYTES_MAX: usize = 4000;
 const NAME_BYTES_MAX: usize = 255;
 /// Target of a symbolic link.
 const LINK_BYTES_MAX: u64 = 4000;
-/// Bytes of one entry's header in the central directory at least (APPNOTE.TXT 4.3.12).
-const CENTRAL_HEADER_BYTES: u64 = 46;
+/// Bytes of one entry's header in the central directory, without name, extra field and comment (APPNOTE.TXT 4.3.12).
+const CENTRAL_HEADER_BYTES: usize = 46;
 /// Names at the top that are reported.
 const TOP_LEVEL_MAX: usize = 1000;
 const BLOCK_BYTES: usize = 64 * 1024;
@@ -57,13 +57,13 @@ pub(super) fn extract(
     bytes_max: u64,
     entries_max: usize,
 ) -> Result<UnpackReport, Failure> {
-    let count = count_entries(&mut zip).map_err(not_zip)?;
+    let count = count_entries(&mut zip, entries_max).map_err(not_zip)?;
     if count > entries_max as u64 {
         return Err(Refusal::Entry(format!("{count} entries, but a package may have {entries_max}")).into());
     }
     let mut archive = ZipArchive::new(zip).map_err(not_zip)?;
-    if archive.len() > entries_max {
-        return Err(Refusal::Entry(format!("a package may have {entries_max} entries")).into());
+    if archive.len() as u64 != count {
+        return Err(Refusal::Entry("an entry is there twice".to_owned()).into());
     }
     let mut unpacker =
         Unpacker { folder, bytes_left: bytes_max, report: UnpackReport::default(), top: BTreeSet::new() };
@@ -73,8 +73,12 @@ pub(super) fn extract(
             links.push(link);
         }
     }
-    for (name, target) in links {
-        unpacker.link(&name, &target)?;
+    for (name, target) in &links {
+        unpacker.link(name, target)?;
+    }
+    // Only now: a link may lead over another one, which the words of its target do not show.
+    for (name, _) in &links {
+        unpacker.check_way(name)?;
     }
     let mut report = unpacker.report;
     report.bytes = bytes_max - unpacker.bytes_left;
@@ -196,6 +200,16 @@ impl Unpacker<'_> {
         rustix::fs::symlinkat(target, &parent, last).map_err(|error| conflict(name, error))
     }
 
+    /// A link may lead nowhere, but not out.
+    fn check_way(&self, name: &str) -> Result<(), Failure> {
+        let beneath = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+        match rustix::fs::openat2(self.folder, name, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), beneath) {
+            Ok(_) | Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::NAMETOOLONG) => Ok(()),
+            Err(Errno::XDEV) => Err(entry(name, "is a link that leaves the package")),
+            Err(error) => Err(Failure::Disk(error.into())),
+        }
+    }
+
     /// Makes `path` and all above it; those that are there already must be folders.
     fn make_folders(&self, path: &str, name: &str) -> Result<(), Failure> {
         let mut at = rustix::io::fcntl_dupfd_cloexec(self.folder, 0).map_err(|error| Failure::Disk(error.into()))?;
@@ -265,34 +279,87 @@ fn check_link(name: &str, target: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What the end of the file says, before anything is walked (APPNOTE.TXT 4.3.14 and 4.3.16).
-fn count_entries(zip: &mut File) -> io::Result<u64> {
-    const END_BYTES: u64 = 22;
-    const COMMENT_BYTES_MAX: u64 = 65_535;
-    const ZIP64_LOCATOR_BYTES: usize = 20;
-    let length = zip.seek(SeekFrom::End(0))?;
-    let tail_length = length.min(END_BYTES + COMMENT_BYTES_MAX + ZIP64_LOCATOR_BYTES as u64);
-    zip.seek(SeekFrom::End(-tail_length.cast_signed()))?;
-    let mut tail = Vec::new();
-    Read::by_ref(zip).take(tail_length).read_to_end(&mut tail)?;
-    let missing = || io::Error::new(io::ErrorKind::InvalidData, "it has no end record");
-    let end = tail.windows(4).rposition(|window| window == b"PK\x05\x06").ok_or_else(missing)?;
-    let u16_at = |at: usize| tail.get(at..at + 2).and_then(|two| two.try_into().ok()).map(u16::from_le_bytes);
-    let mut count = u64::from(u16_at(end + 10).ok_or_else(missing)?);
-    let locator = end.checked_sub(ZIP64_LOCATOR_BYTES).and_then(|at| tail.get(at..at + ZIP64_LOCATOR_BYTES));
-    if let Some(locator) = locator.filter(|locator| locator.starts_with(b"PK\x06\x07")) {
-        let at =
-            locator.get(8..16).and_then(|eight| eight.try_into().ok()).map(u64::from_le_bytes).ok_or_else(missing)?;
-        let mut record = [0; 40];
-        zip.seek(SeekFrom::Start(at))?;
-        zip.read_exact(&mut record)?;
-        let long = record.get(32..40).and_then(|eight| eight.try_into().ok()).map(u64::from_le_bytes);
-        count = count.max(long.ok_or_else(missing)?);
+/// Counts the headers of the central directory, which must be as many and as long as the end of the file says (APPNOTE.TXT
+/// 4.3.12, 4.3.14 and 4.3.16). Stops soon after `entries_max`.
+fn count_entries(zip: &mut File, entries_max: usize) -> io::Result<u64> {
+    let wrong = |text: &str| io::Error::new(io::ErrorKind::InvalidData, text.to_owned());
+    let end = read_end(zip)?.ok_or_else(|| wrong("it has no end record"))?;
+    if end.count > entries_max as u64 {
+        return Ok(end.count);
+    }
+    let start = end.at.checked_sub(end.directory_bytes).ok_or_else(|| wrong("it is cut off"))?;
+    zip.seek(SeekFrom::Start(start))?;
+    let mut directory = BufReader::with_capacity(BLOCK_BYTES, &mut *zip);
+    let (mut count, mut walked) = (0, 0);
+    while walked < end.directory_bytes {
+        let mut header = [0; CENTRAL_HEADER_BYTES];
+        directory.read_exact(&mut header)?;
+        if !header.starts_with(b"PK\x01\x02") {
+            return Err(wrong("its directory is damaged"));
+        }
+        let more: u64 = [28, 30, 32].iter().map(|at| u64::from(u16_at(&header, *at).unwrap_or_default())).sum();
+        directory.seek_relative(more.cast_signed())?;
+        walked += CENTRAL_HEADER_BYTES as u64 + more;
+        count += 1;
+        if count > entries_max as u64 {
+            return Ok(count);
+        }
+    }
+    if walked != end.directory_bytes || count != end.count {
+        return Err(wrong("its end does not tell of the entries that it has"));
     }
     zip.rewind()?;
-    // A lie in the end record does not help: the headers themselves must fit into the file.
-    if count.saturating_mul(CENTRAL_HEADER_BYTES) > length && count != u64::from(u16::MAX) {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "it is cut off"));
-    }
     Ok(count)
+}
+
+/// What the end of the file says of the central directory.
+struct End {
+    /// Where the directory ends.
+    at: u64,
+    directory_bytes: u64,
+    count: u64,
+}
+
+fn read_end(zip: &mut File) -> io::Result<Option<End>> {
+    const END_BYTES: u64 = 22;
+    const COMMENT_BYTES_MAX: u64 = 65_535;
+    const LOCATOR_BYTES: usize = 20;
+    let length = zip.seek(SeekFrom::End(0))?;
+    let tail_bytes = length.min(END_BYTES + COMMENT_BYTES_MAX + LOCATOR_BYTES as u64);
+    zip.seek(SeekFrom::End(-tail_bytes.cast_signed()))?;
+    let mut tail = Vec::new();
+    Read::by_ref(zip).take(tail_bytes).read_to_end(&mut tail)?;
+    let Some(at) = tail.windows(4).rposition(|window| window == b"PK\x05\x06") else { return Ok(None) };
+    let long_record = at
+        .checked_sub(LOCATOR_BYTES)
+        .and_then(|from| tail.get(from..at))
+        .filter(|locator| locator.starts_with(b"PK\x06\x07"))
+        .and_then(|locator| u64_at(locator, 8));
+    if let Some(at) = long_record {
+        let mut record = [0; 48];
+        zip.seek(SeekFrom::Start(at))?;
+        zip.read_exact(&mut record)?;
+        let long = (u64_at(&record, 32), u64_at(&record, 40));
+        let (true, (Some(count), Some(directory_bytes))) = (record.starts_with(b"PK\x06\x06"), long) else {
+            return Ok(None);
+        };
+        return Ok(Some(End { at, directory_bytes, count }));
+    }
+    let (Some(count), Some(directory_bytes)) = (u16_at(&tail, at + 10), u32_at(&tail, at + 12)) else {
+        return Ok(None);
+    };
+    let at = length - tail_bytes + at as u64;
+    Ok(Some(End { at, directory_bytes: directory_bytes.into(), count: count.into() }))
+}
+
+fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
+    bytes.get(at..)?.first_chunk().map(|chunk| u16::from_le_bytes(*chunk))
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+    bytes.get(at..)?.first_chunk().map(|chunk| u32::from_le_bytes(*chunk))
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
+    bytes.get(at..)?.first_chunk().map(|chunk| u64::from_le_bytes(*chunk))
 }

@@ -99,5 +99,5 @@ fn confine(request: UnpackRequest, folder: &OwnedFd) -> Result<(), Step> {
             .restrict_self()
     };
     restrict().map_err(io::Error::other).step("restrict files")?;
-    restrict_calls().step("restrict system calls")
+    restrict_calls(true).step("restrict system calls")
 }

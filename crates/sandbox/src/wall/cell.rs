@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use rustix::fs::Dir;
@@ -13,6 +13,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::{Notify, watch};
 
 use super::Exit;
+use super::PROCESSES_UNWEIGHED_MAX;
 use super::cgroup::CellGroup;
 use super::host::{self, Claim};
 use super::message::Report;
@@ -22,6 +23,9 @@ use super::{sys, tree};
 const WATCH_EVERY: Duration = Duration::from_millis(25);
 /// Processes of a cell that are looked at in one round; more are stopped by the limit of processes.
 const PROCESSES_WATCHED_MAX: usize = 2048;
+/// Without control groups: a cell that has all the processes it may have for so many looks in a row is a bomb, whose failing
+/// forks would keep the kernel from everybody else's business.
+const LOOKS_AT_A_BOMB: u32 = 4;
 /// The first process of a pid namespace.
 const INIT_PID: i32 = 1;
 const MIB: u64 = 1024 * 1024;
@@ -49,6 +53,7 @@ struct Life {
     killed: AtomicBool,
     out_of_memory: AtomicBool,
     peak_bytes: AtomicU64,
+    looks_at_a_bomb: AtomicU32,
 }
 
 impl std::fmt::Debug for Life {
@@ -81,6 +86,7 @@ impl Cell {
             killed: AtomicBool::new(false),
             out_of_memory: AtomicBool::new(false),
             peak_bytes: AtomicU64::new(0),
+            looks_at_a_bomb: AtomicU32::new(0),
         });
         let (exit_sender, exit) = watch::channel(None);
         let (ended_sender, ended) = watch::channel(false);
@@ -174,15 +180,18 @@ impl Life {
         self.peak_bytes.fetch_max(now, Ordering::Relaxed).max(now)
     }
 
-    /// Without control groups: what all processes of the cell have in memory of their own.
+    /// Without control groups: what all processes of the cell have in memory that no file backs.
     fn sample(&self) -> u64 {
         let mut sum = 0;
         let processes = match self.init {
             Some(init) => tree::descendants(self.proc.as_fd(), init),
             None => processes(&self.proc),
         };
+        let is_full = processes.len() as u32 >= PROCESSES_UNWEIGHED_MAX * 9 / 10;
+        let looks = if is_full { self.looks_at_a_bomb.load(Ordering::Relaxed) + 1 } else { 0 };
+        self.looks_at_a_bomb.store(looks, Ordering::Relaxed);
         for pid in processes.iter().copied() {
-            sum += private_pages(&self.proc, pid).unwrap_or(0) * sys::page_bytes();
+            sum += unbacked_bytes(&self.proc, pid).unwrap_or(0);
         }
         if sum <= self.limit_bytes() {
             return sum;
@@ -200,6 +209,9 @@ impl Life {
         self.peak_bytes.fetch_max(bytes, Ordering::Relaxed);
         if bytes > self.limit_bytes() {
             self.out_of_memory.store(true, Ordering::Relaxed);
+            self.kill();
+        } else if self.looks_at_a_bomb.load(Ordering::Relaxed) >= LOOKS_AT_A_BOMB {
+            tracing::info!("a function forks without end; its instance is ended");
             self.kill();
         }
     }
@@ -287,19 +299,21 @@ fn processes(proc: &OwnedFd) -> Vec<i32> {
     pids.filter(|pid| *pid != INIT_PID).take(PROCESSES_WATCHED_MAX).collect()
 }
 
-/// Pages in memory that no file backs (proc_pid_statm(5): resident less shared).
-fn private_pages(proc: &OwnedFd, pid: i32) -> Option<u64> {
-    let text = tree::read_at(proc.as_fd(), &format!("{pid}/statm"))?;
-    let mut numbers = text.split_ascii_whitespace().skip(1).map(str::parse::<u64>);
-    let (resident, shared) = (numbers.next()?.ok()?, numbers.next()?.ok()?);
-    Some(resident.saturating_sub(shared))
+/// Bytes in memory that no file on a disk backs (proc_pid_status(5)).
+fn unbacked_bytes(proc: &OwnedFd, pid: i32) -> Option<u64> {
+    sum_of(&tree::read_at(proc.as_fd(), &format!("{pid}/status"))?, &["RssAnon:", "RssShmem:"])
 }
 
-/// A process's share of the anonymous memory that it maps.
+/// A process's share of such memory (proc_pid_smaps(5)).
 fn proportional_bytes(proc: &OwnedFd, pid: i32) -> Option<u64> {
-    let text = tree::read_at(proc.as_fd(), &format!("{pid}/smaps_rollup"))?;
-    let kib = text
-        .lines()
-        .find_map(|line| line.strip_prefix("Pss_Anon:")?.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
-    kib.map(|kib| kib * 1024)
+    sum_of(&tree::read_at(proc.as_fd(), &format!("{pid}/smaps_rollup"))?, &["Pss_Anon:", "Pss_Shmem:"])
+}
+
+/// Adds up lines such as `RssAnon:  12 kB`; `None` if there is none of them.
+fn sum_of(text: &str, names: &[&str]) -> Option<u64> {
+    let kib = |name: &&str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(*name))?;
+        line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()
+    };
+    names.iter().filter_map(kib).reduce(|one, other| one + other).map(|kib| kib * 1024)
 }

@@ -31,6 +31,19 @@ const READ_STATE: &[&str] =
     &["/proc/self", "/proc/meminfo", "/proc/cpuinfo", "/proc/stat", "/proc/uptime", "/proc/loadavg"];
 const DEVICES: &[&str] = &["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"];
 
+/// Queued signals and timers of a cell.
+const SIGNALS_PENDING_MAX: u64 = 1024;
+/// Memory that may be kept from being swapped, as on Lambda.
+const LOCKED_BYTES_MAX: u64 = 64 * 1024;
+/// What the kernel makes for a user and that no control group counts: file below `/proc/sys/user` and number. The limits hold
+/// in the guest's own user namespace and all below it.
+const KERNEL_OBJECTS: &[(&str, u32)] = &[
+    ("max_inotify_instances", 16),
+    ("max_inotify_watches", 4096),
+    ("max_fanotify_groups", 0),
+    ("max_fanotify_marks", 0),
+];
+
 /// What the guest may see of the file system, for landlock.
 pub(super) enum View<'a> {
     /// The cell's own root: all of it readable, `/tmp` writable.
@@ -46,12 +59,25 @@ pub(super) fn limit(count_processes: bool) -> Result<(), (&'static str, io::Erro
             .map_err(|error| ("set a resource limit", error.into()))
     };
     set(Resource::Nofile, OPEN_FILES_MAX)?;
-    set(Resource::Core, 0)?;
+    // With a limit of 0 a kernel that pipes cores to a program would still start it, as root and outside the cell; at 1 it
+    // does not (core(5)).
+    set(Resource::Core, 1)?;
+    set(Resource::Sigpending, SIGNALS_PENDING_MAX)?;
+    set(Resource::Memlock, LOCKED_BYTES_MAX)?;
+    set(Resource::Rtprio, 0)?;
     if count_processes {
         set(Resource::Nproc, u64::from(PROCESSES_UNWEIGHED_MAX))?;
     }
     sys::leave_keyring();
     rustix::thread::set_no_new_privs(true).map_err(|error| ("set no_new_privs", error.into()))
+}
+
+/// Limits what is counted for each user namespace; must be called with rights in it. Best effort: kernels differ in what
+/// they count.
+pub(super) fn limit_kernel_objects() {
+    for (name, count) in KERNEL_OBJECTS {
+        let _ = std::fs::write(Path::new("/proc/sys/user").join(name), count.to_string());
+    }
 }
 
 /// Landlock. A kernel without it is reported by the probes, and is no error here.
@@ -95,6 +121,7 @@ fn allow(rules: RulesetCreated, path: &Path, rights: BitFlags<AccessFs>) -> Resu
 }
 
 /// Capabilities and the system call filter: the last step. What comes after must be in the filter's table.
-pub(crate) fn restrict_calls() -> io::Result<()> {
-    seccomp::filter().and_then(|program| sys::install_filter(&program))
+/// `counted`: a control group counts all memory.
+pub(crate) fn restrict_calls(counted: bool) -> io::Result<()> {
+    seccomp::filter(counted).and_then(|program| sys::install_filter(&program))
 }

@@ -53,12 +53,23 @@ fn prepare(place: Place, init: &OwnedFd, procs: Vec<OwnedFd>) -> Result<Option<[
     rustix::process::setpriority_process(None, priority).step("give up priority")?;
     // Where the kernel groups processes by session, the session's priority counts. Best effort: it allows few changes a second.
     let _ = std::fs::write("/proc/self/autogroup", priority.to_string());
+    if place.namespaces
+        && let Some(uid) = place.host_uid
+    {
+        sys::drop_groups().step("drop groups")?;
+        sys::become_user(uid, uid).step("become the cell's user")?;
+        sys::own_user_namespace().step("make the guest's user namespace")?;
+        message::send(init, &Report::Ready, &[]).step("say that the guest has a namespace")?;
+    }
     // Init writes the id map from outside and says when.
     if sys::receive(init).step("wait for an identity")?.is_none() {
         return Ok(None);
     }
     if place.namespaces {
         sys::become_user(GUEST_UID, GUEST_UID).step("become the guest's user")?;
+        confine::limit_kernel_objects();
+        // Best effort: the path of its control group would tell a guest its place on the host.
+        let _ = sys::own_cgroup_namespace();
         sys::drop_capabilities().step("give up capabilities")?;
     } else {
         if let Some(uid) = place.host_uid {
@@ -75,7 +86,7 @@ fn prepare(place: Place, init: &OwnedFd, procs: Vec<OwnedFd>) -> Result<Option<[
     sys::reset_signals();
     if place.namespaces {
         confine::restrict_files(&View::Cell).map_err(io::Error::other).step("restrict files")?;
-        confine::restrict_calls().step("restrict system calls")?;
+        confine::restrict_calls(place.cgroups != CgroupEnds::None).step("restrict system calls")?;
     }
     message::send(init, &Report::Ready, &[]).step("say that the guest waits")?;
     let Some((_, fds)) = sys::receive(init).step("wait for work")? else { return Ok(None) };
@@ -111,7 +122,7 @@ fn try_start(place: Place, memfd: OwnedFd, output: OwnedFd, frames: OwnedFd) -> 
         read.extend(work.prefix.as_ref().map(|(from, _)| Path::new(from)));
         let view = View::Host { read: &read, write: &tmp };
         confine::restrict_files(&view).map_err(io::Error::other).step("restrict files")?;
-        confine::restrict_calls().step("restrict system calls")?;
+        confine::restrict_calls(place.cgroups != CgroupEnds::None).step("restrict system calls")?;
     }
     rustix::process::chdir(work.cwd.as_str()).step("enter the working directory")?;
     let argv = c_strings(work.argv.iter().cloned()).step("read the arguments")?;

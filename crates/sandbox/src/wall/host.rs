@@ -137,24 +137,28 @@ struct Spare {
 
 pub(super) struct Launcher {
     socket: OwnedFd,
-    child: Child,
+    child: Mutex<Child>,
     pub(super) found: Found,
+}
+
+impl Launcher {
+    /// Ends it, and with it all cells, which are tied to it.
+    fn end(&self) {
+        let mut child = self.child.lock();
+        let _ = child.kill();
+        let _ = child.wait();
+    }
 }
 
 impl Drop for Launcher {
     fn drop(&mut self) {
-        // All cells are tied to it and die with it.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.end();
     }
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        let _ = self.launcher.child.kill();
-        let _ = self.launcher.child.wait();
-        self.spares.get_mut().clear();
-        self.groups.close();
+        self.close();
     }
 }
 
@@ -193,7 +197,7 @@ pub(super) fn spawn_launcher(program: Option<&Path>, label: &str, weaken: Weaken
         .spawn()?;
     // From here on an error must not leave the process behind.
     let unprobed = Found { seccomp: false, landlock_abi: 0, attempts: Vec::new(), place: None };
-    let mut launcher = Launcher { socket: ours, child, found: unprobed };
+    let mut launcher = Launcher { socket: ours, child: Mutex::new(child), found: unprobed };
     let timeout = rustix::time::Timespec { tv_sec: PROBE_MAX.as_secs().cast_signed(), tv_nsec: 0 };
     if rustix::event::poll(&mut [PollFd::new(&launcher.socket, PollFlags::IN)], Some(&timeout))? == 0 {
         return Err(io::ErrorKind::TimedOut.into());
@@ -335,9 +339,16 @@ impl Wall {
         }
     }
 
+    /// Ends every cell and removes what was made for them. Nothing can be started any more. Blocks while the kernel lets go
+    /// of dead processes.
+    pub fn close(&self) {
+        self.inner.close();
+    }
+
     /// Returns when the launcher has ended, and every cell with it: nothing can be started any more.
     pub async fn launcher_gone(&self) {
-        let opened = rustix::process::Pid::from_raw(self.inner.launcher.child.id().cast_signed())
+        let pid = self.inner.launcher.child.lock().id();
+        let opened = rustix::process::Pid::from_raw(pid.cast_signed())
             .and_then(|pid| rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::NONBLOCK).ok())
             .and_then(|pidfd| sys::readable(pidfd).ok());
         // Readable means ended, an error that the runtime is shutting down; a process that was reaped cannot be opened.
@@ -375,6 +386,12 @@ impl Wall {
 }
 
 impl Inner {
+    fn close(&self) {
+        self.launcher.end();
+        self.spares.lock().clear();
+        self.groups.close();
+    }
+
     fn make_spare(&self) -> Result<Spare, LaunchError> {
         let place = self.place.ok_or(LaunchError::LauncherGone)?;
         let slot = self.slots.lock().take().ok_or(LaunchError::TooMany)?;

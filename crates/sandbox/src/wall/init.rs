@@ -104,13 +104,18 @@ fn start_guest(place: Place, mut groups: Vec<OwnedFd>) -> Result<Guest, Step> {
     )
     .step("make a socket for the guest")?;
     let folder = if place.cgroups == CgroupEnds::Folder { groups.pop() } else { None };
-    let flags = if place.namespaces { libc::CLONE_NEWUSER } else { 0 };
+    // As root the guest makes its user namespace itself, once it is the cell's user: what the kernel counts for each user is
+    // then counted for that one, not for root.
+    let flags = if place.namespaces && place.host_uid.is_none() { libc::CLONE_NEWUSER } else { 0 };
     let cloned = sys::clone_process(flags, folder.as_ref().map(AsFd::as_fd)).step("make the guest's process")?;
     let Cloned::Parent(pid, _) = cloned else {
         drop(ours);
         sys::child_life(|| guest::life(place, theirs, groups))
     };
     if place.namespaces {
+        if place.host_uid.is_some() {
+            await_namespace(&ours)?;
+        }
         let (uid, gid) = match place.host_uid {
             Some(uid) => (uid, uid),
             None => (GUEST_UID, GUEST_UID),
@@ -125,6 +130,14 @@ fn start_guest(place: Place, mut groups: Vec<OwnedFd>) -> Result<Guest, Step> {
     sys::send(&ours, b"mapped", &[]).step("tell the guest who it is")?;
     let pid = Pid::from_raw(pid).ok_or(io::ErrorKind::InvalidData).map_err(io::Error::from).step("know the guest")?;
     Ok(Guest { pid, socket: ours })
+}
+
+fn await_namespace(guest: &OwnedFd) -> Result<(), Step> {
+    match message::receive(guest).step("wait for the guest's namespace")? {
+        Some((Report::Ready, _)) => Ok(()),
+        Some((Report::Failed { step, reason }, _)) => Err(Step { name: step, source: io::Error::other(reason) }),
+        _ => Err(io::Error::from(io::ErrorKind::UnexpectedEof)).step("wait for the guest's namespace"),
+    }
 }
 
 /// Maps the one id that a process in a new user namespace has. `proc`: that process's folder.

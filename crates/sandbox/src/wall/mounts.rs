@@ -69,6 +69,25 @@ const HIDDEN_IN_PROC: &[&str] = &[
     "interrupts",
     "pressure",
     "slabinfo",
+    "buddyinfo",
+    "cgroups",
+    "consoles",
+    "crypto",
+    "devices",
+    "dma",
+    "dynamic_debug",
+    "execdomains",
+    "fb",
+    "locks",
+    "mdstat",
+    "misc",
+    "pagetypeinfo",
+    "schedstat",
+    "softirqs",
+    "swaps",
+    "timer_stats",
+    "vmstat",
+    "zoneinfo",
 ];
 /// Without a pid namespace only these, and the guest's own folder, are in `/proc`.
 const SHOWN_WITHOUT_PIDS: &[&str] = &["cpuinfo", "meminfo", "stat", "uptime", "loadavg", "version", "filesystems"];
@@ -149,6 +168,7 @@ pub(super) fn finish(work: &Work, contents: &[Vec<u8>]) -> Result<(), Step> {
         fs::create_dir_all(to).step("make a place for the interpreter")?;
         bind(&on_host(from), Path::new(to)).step("mount the interpreter")?;
     }
+    close_settings()?;
     for ((name, _), content) in work.files.iter().zip(contents) {
         write_file(&Path::new(RUNTIME_DIR).join(name), content, 0o755).step("write the runtime's files")?;
     }
@@ -273,6 +293,14 @@ fn mount_proc() -> Result<(), Step> {
             rustix::mount::mount_bind("/dev/null", &target)
         };
         hidden.step("hide a part of /proc")?;
+    }
+    Ok(())
+}
+
+/// Its settings are the guest's own until its limits are set, before any of its code runs.
+fn close_settings() -> Result<(), Step> {
+    if !Path::new("/proc/sys").is_dir() {
+        return Ok(());
     }
     rustix::mount::mount_bind_recursive("/proc/sys", "/proc/sys").step("close /proc/sys")?;
     sys::set_mount(c"/proc/sys", true, READ_ONLY | libc::MOUNT_ATTR_NOEXEC, PRIVATE).step("close /proc/sys")

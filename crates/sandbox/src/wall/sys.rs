@@ -156,6 +156,18 @@ pub(crate) fn become_user(uid: u32, gid: u32) -> io::Result<()> {
     check(unsafe { libc::syscall(libc::SYS_setresuid, uid, uid, uid) } as libc::c_int)
 }
 
+/// Moves this process into a user namespace of its own, which belongs to the user that it is now.
+pub(super) fn own_user_namespace() -> io::Result<()> {
+    // SAFETY: this process has one thread, and shares nothing that the namespace would take from another.
+    check(unsafe { libc::unshare(libc::CLONE_NEWUSER) })
+}
+
+/// From now on this process sees the control group that it is in as the root of all.
+pub(super) fn own_cgroup_namespace() -> io::Result<()> {
+    // SAFETY: as above.
+    check(unsafe { libc::unshare(libc::CLONE_NEWCGROUP) })
+}
+
 /// Drops all supplementary groups.
 pub(crate) fn drop_groups() -> io::Result<()> {
     // SAFETY: an empty list, so nothing is read.
@@ -320,12 +332,6 @@ pub(super) fn receive(socket: impl AsFd) -> io::Result<Option<(Vec<u8>, Vec<Owne
 pub(crate) fn readable(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: an OwnedFd stays open and the same for as long as the AsyncFd owns it, and gives no way to replace it.
     Ok(unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }?)
-}
-
-/// Size of a page of memory.
-pub(super) fn page_bytes() -> u64 {
-    // SAFETY: reads a constant of the process.
-    u64::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096)
 }
 
 /// Turns what a system call returned into a result.

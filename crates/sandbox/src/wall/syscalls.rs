@@ -85,6 +85,9 @@ const ALLOWED: &[libc::c_long] = numbers! {
     SYS_mq_open SYS_mq_unlink SYS_mq_timedsend SYS_mq_timedreceive SYS_mq_notify SYS_mq_getsetattr
 };
 
+/// Ways to memory that shows in no process: not there where only processes are looked at.
+pub(super) const UNCOUNTED: &[libc::c_long] = numbers! { SYS_memfd_create SYS_shmget };
+
 /// Older forms that only this processor has.
 #[cfg(target_arch = "x86_64")]
 const ALLOWED_HERE: &[libc::c_long] = numbers! {

@@ -64,6 +64,8 @@ const ACTS: &[Act] = &[
     root_act("change_its_root", &["chroot"], "chroot: EPERM"),
     act("rename_the_host", &["sethostname"], "unshare: EPERM"),
     root_act("raise_its_priority", &["priority"], "setpriority: EPERM"),
+    act("use_up_the_users_watches", &["watches"], "inotify_init1: EMFILE"),
+    act("use_up_the_users_timers", &["timers"], "timer_create: EAGAIN"),
     root_act("become_root", &["setuid"], "setuid: EINVAL"),
 ];
 

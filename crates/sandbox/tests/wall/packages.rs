@@ -129,6 +129,24 @@ fn hostile() -> Vec<(&'static str, Vec<u8>, &'static str)> {
         ),
         ("has_more_entries_than_allowed", many_entries(), "entries"),
         ("states_more_entries_than_it_has", zip_of(&[entry("a", FILE, b"x")], Some(60_000)), ""),
+        (
+            "states_fewer_entries_than_it_has",
+            zip_of(&[entry("a", FILE, b"x"), entry("b", FILE, b"x")], Some(1)),
+            "does not tell of the entries",
+        ),
+        ("names_a_file_twice", two(entry("a", FILE, b"x"), entry("a", FILE, b"y")), "twice"),
+        (
+            "leaves_by_a_link_over_a_link",
+            zip_of(
+                &[
+                    entry("a/b/c/file", FILE, b"x"),
+                    entry("a/b/c/up", LINK, b"../../.."),
+                    entry("out", LINK, b"a/b/c/up/../../.."),
+                ],
+                None,
+            ),
+            "leaves the package",
+        ),
         ("is_no_zip_file", b"not a zip file".to_vec(), "usable zip file"),
         ("is_empty", Vec::new(), "usable zip file"),
     ]

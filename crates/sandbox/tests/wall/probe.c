@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/inotify.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
@@ -206,6 +207,8 @@ int main(int count, char **words) {
     ACT("priority") { TRY("setpriority", nice(-5) == -1 && errno ? -1 : 0); return 0; }
     ACT("setuid") { TRY("setuid", setuid(0)); return 0; }
     ACT("kill-init") { TRY("kill", kill(1, SIGKILL)); usleep(100000); return 0; }
+    ACT("watches") { for (int n = 0; n < 60; n++) TRY("inotify_init1", inotify_init1(0)); return 0; }
+    ACT("timers") { timer_t timer; for (int n = 0; n < 5000; n++) TRY("timer_create", timer_create(CLOCK_MONOTONIC, 0, &timer)); return 0; }
     ACT("timestamps") return timestamps();
     ACT("timestamps-and-fork-bomb") { if (fork() == 0) return fork_bomb(); return timestamps(); }
     ACT("fork-bomb") return fork_bomb();

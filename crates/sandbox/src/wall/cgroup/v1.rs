@@ -14,6 +14,8 @@ use super::{
 const SHARES_OF_ONE_CORE: u64 = 1024;
 /// The kernel takes no less.
 const SHARES_MIN: u64 = 2;
+/// Buffers of a cell's sockets may take this part of its memory.
+const SOCKETS_PART: u64 = 8;
 /// The kernel takes no more.
 const SHARES_MAX: &str = "262144";
 
@@ -115,6 +117,8 @@ impl Group {
         fs::write(self.memory.join("memory.limit_in_bytes"), bytes.to_string())?;
         // Absent where swap is not accounted.
         let _ = fs::write(self.memory.join("memory.memsw.limit_in_bytes"), bytes.to_string());
+        // Version 1 counts the buffers of sockets apart, and not at all without a limit. Absent where they are not accounted.
+        let _ = fs::write(self.memory.join("memory.kmem.tcp.limit_in_bytes"), (bytes / SOCKETS_PART).to_string());
         Ok(())
     }
 
