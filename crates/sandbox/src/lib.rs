@@ -84,7 +84,8 @@ impl Sandbox {
         })?;
         let maker = Maker::Walled(wall.clone());
         let surroundings = Surroundings { maker, clock: options.clock, sdk_door: Arc::new(OnceLock::new()) };
-        Ok(Self { packs: Arc::new(Packs::new()), wall, surroundings })
+        let packs = if wall.guests_pass_as_others() { Packs::for_others() } else { Packs::new() };
+        Ok(Self { packs: Arc::new(packs), wall, surroundings })
     }
 
     /// How much of the wall this machine can enforce.

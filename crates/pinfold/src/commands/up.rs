@@ -1,7 +1,7 @@
 //! `pinfold up`: the platform in the foreground, or with `-d` in the background.
 
 use std::fs;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -56,9 +56,10 @@ pub struct Up {
 pub struct TemporaryRoot(PathBuf);
 
 impl TemporaryRoot {
-    /// Makes one that only its owner can enter.
+    /// Makes one that nobody else can look into; what is in it has rights of its own.
     pub fn new() -> Result<Self, Failure> {
-        let made = tempfile::Builder::new().prefix("pinfold-").tempdir();
+        let passable = fs::Permissions::from_mode(0o711);
+        let made = tempfile::Builder::new().prefix("pinfold-").permissions(passable).tempdir();
         made.map(|dir| Self(dir.keep())).map_err(|error| Failure::new(format!("make a temporary directory: {error}")))
     }
 

@@ -5,6 +5,7 @@ mod start;
 
 use std::collections::HashMap;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -17,6 +18,8 @@ pub(crate) use start::{Start, Talk, start};
 /// The interpreters of this machine, found when first asked for.
 #[derive(Debug, Default)]
 pub struct Packs {
+    /// Guests run them as other users of this machine, from where they lie.
+    for_others: bool,
     /// What each program said it is, as long as the file stays the same.
     inspected: Mutex<HashMap<PathBuf, (SystemTime, Option<Interpreter>)>>,
     /// What serves each language; forgotten when the program's file changes or goes.
@@ -59,6 +62,11 @@ impl Packs {
     /// Looks for nothing yet: that costs a few milliseconds for each interpreter that is used.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Those that other users of this machine can run.
+    pub(crate) fn for_others() -> Self {
+        Self { for_others: true, ..Self::default() }
     }
 
     /// Chooses the interpreter for a language: the version asked for, else the nearest newer one, else the nearest older.
@@ -131,10 +139,17 @@ impl Packs {
         {
             return interpreter.clone();
         }
-        let interpreter = find::inspect(family, &candidate.path);
+        let found = find::inspect(family, &candidate.path);
+        let interpreter = found.filter(|found| !self.for_others || is_public(&found.path));
         self.inspected.lock().insert(candidate.path.clone(), (modified, interpreter.clone()));
         interpreter
     }
+}
+
+/// Whether every user can pass to this program and run it.
+fn is_public(program: &Path) -> bool {
+    const OTHERS_PASS: u32 = 0o001;
+    program.ancestors().all(|part| fs::metadata(part).is_ok_and(|found| found.permissions().mode() & OTHERS_PASS != 0))
 }
 
 /// Exact before newer before older, and the nearest of each.
@@ -164,6 +179,22 @@ mod tests {
         versions.sort_by_key(|version| rank(10, *version));
         assert_eq!(versions, [11, 13, 9, 8, 6]);
         assert!(rank(10, 10) < rank(10, 11));
+    }
+
+    #[test]
+    fn a_program_in_a_closed_folder_is_not_for_others() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let closed = dir.path().join("closed");
+        fs::create_dir(&closed).expect("made");
+        let program = closed.join("python3");
+        fs::write(&program, "").expect("written");
+        let allow = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("changed");
+        allow(dir.path(), 0o755);
+        allow(&program, 0o755);
+        allow(&closed, 0o711);
+        assert!(is_public(&program));
+        allow(&closed, 0o700);
+        assert!(!is_public(&program));
     }
 
     #[test]
