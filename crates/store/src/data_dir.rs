@@ -10,6 +10,9 @@
 //! cache/     what can be made again; kept until the machine starts anew
 //! scratch/   emptied at each start
 //! ```
+//!
+//! The first start makes them in this order: `FORMAT`, the empty folders, `state.db`; and only when that is durable what lies
+//! in `blobs`, `segments` and `KEY`. So a directory in which any of these holds something has had a database.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -162,13 +165,17 @@ impl DataDir {
         refuse_foreign(&path)?;
         let lock = Arc::new(LockFile::take(&path.join(LOCK_FILE))?);
         check_format(&path.join(FORMAT_FILE))?;
+        let is_first_start = had_no_database(&path)?;
+        if !is_first_start {
+            embedded::check_kept(&path.join(DATABASE))?;
+        }
         restrict(&path)?;
         for folder in [BLOBS, SEGMENTS, CACHE, SCRATCH] {
             make_dir(&path.join(folder))?;
         }
         empty(&path.join(SCRATCH))?;
         empty_if_old(&path.join(CACHE))?;
-        let store = EmbeddedStore::open(&path.join(DATABASE), &options.store, &lock)?;
+        let store = EmbeddedStore::open(&path.join(DATABASE), is_first_start, &options.store, &lock)?;
         // The database's own entry, which its library does not make durable.
         sync_dir(&path)?;
         let blobs = FileBlobs::open(path.join(BLOBS), Arc::clone(&lock))?;
@@ -413,6 +420,18 @@ fn check_format(path: &Path) -> Result<(), Trouble> {
         Some(found) if found > FORMAT => Err(Trouble::Newer { found, known: FORMAT }),
         Some(_) => Ok(()),
     }
+}
+
+/// Whether the directory cannot have had a database: this is its first start, or the one after a first start that was
+/// interrupted. In any other an empty database would take the place of a lost one, and what that one names be cleared away.
+fn had_no_database(path: &Path) -> io::Result<bool> {
+    let holds_nothing = |folder: &str| match fs::read_dir(path.join(folder)) {
+        Ok(mut entries) => Ok(entries.next().transpose()?.is_none()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+        Err(error) => Err(error),
+    };
+    let has_key = fs::symlink_metadata(path.join(KEY_FILE)).is_ok();
+    Ok(!has_key && holds_nothing(BLOBS)? && holds_nothing(SEGMENTS)?)
 }
 
 /// What is in it is for its owner alone, also where the folder was made by someone else.

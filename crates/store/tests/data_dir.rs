@@ -1,9 +1,10 @@
 //! The data directory: one process, one clear message for each way it cannot be opened, nothing damaged.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -182,6 +183,99 @@ fn an_interrupted_first_start_is_taken_up_again() {
         }
         open(folder.path()).expect("opens");
     }
+}
+
+#[test]
+fn a_first_start_that_was_cut_off_at_its_database_is_taken_up_again() {
+    type CutOff = fn(&Path);
+    let cut_off: [CutOff; 3] = [
+        |database| fs::remove_file(database).expect("removed"),
+        |database| fs::write(database, "").expect("written"),
+        |database| without_tables(database),
+    ];
+    for cut_off in cut_off {
+        let folder = folder();
+        make(folder.path());
+        fs::remove_dir(folder.path().join("blobs/.new")).expect("made last");
+        cut_off(&folder.path().join("state.db"));
+        open(folder.path()).expect("opens");
+    }
+}
+
+#[tokio::test]
+async fn a_lost_database_is_never_replaced_by_an_empty_one() {
+    type Lose = fn(&Path);
+    let lost: [(Lose, &str); 3] = [
+        (|database| fs::remove_file(database).expect("removed"), "is missing"),
+        (|database| fs::write(database, "").expect("written"), "is empty"),
+        (|database| without_tables(database), "holds nothing"),
+    ];
+    for (lose, what) in lost {
+        let folder = folder();
+        let path = folder.path().canonicalize().expect("there").join("data");
+        let data_dir = open(&path).expect("opens");
+        put(&*data_dir.store(), "kept").await;
+        let package = BlobKey::new("packages", "sha256-0a").expect("a key");
+        data_dir.blobs().put(&package, BlobSource::Bytes("x".into()), BlobCondition::Any).await.expect("puts");
+        data_dir.close().await;
+        // Each of these alone shows that there was a database.
+        for (number, mark) in ["KEY", "blobs/packages", "segments/lines"].into_iter().enumerate() {
+            let copy = folder.path().canonicalize().expect("there").join(number.to_string());
+            copy_all(&path, &copy);
+            for folder in ["blobs", "segments"].iter().filter(|folder| !mark.starts_with(**folder)) {
+                fs::remove_dir_all(copy.join(folder)).expect("removed");
+            }
+            match mark {
+                "KEY" => fs::write(copy.join(mark), "0a\n").expect("written"),
+                _ => fs::create_dir_all(copy.join(mark)).expect("made"),
+            }
+            lose(&copy.join("state.db"));
+            let before = files(&copy);
+            let refused = open(&copy).err().unwrap_or_else(|| panic!("opened, though the database {what}"));
+            assert!(matches!(refused, OpenError::Damaged { .. }));
+            let expected = format!(
+                "the data directory {} is damaged: its database {what}: restore state.db (and state.db-wal, if there \
+                    was one) from a backup, or name another directory",
+                copy.display()
+            );
+            assert_eq!(Chain(&refused).to_string(), expected);
+            assert_eq!(files(&copy), before, "nothing was changed");
+            fs::copy(path.join("state.db"), copy.join("state.db")).expect("restored");
+            assert_eq!(get(&*open(&copy).expect("opens again").store()).await, Some("kept".into()));
+        }
+    }
+}
+
+/// What is left of a database when its log, in which the tables were, is gone.
+fn without_tables(database: &Path) {
+    fs::write(database, "").expect("written");
+    let database = rusqlite::Connection::open(database).expect("opens");
+    database.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(())).expect("changes");
+}
+
+fn copy_all(from: &Path, to: &Path) {
+    fs::create_dir(to).expect("made");
+    for entry in fs::read_dir(from).expect("there").map(|entry| entry.expect("read")) {
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy_all(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).expect("copied");
+        }
+    }
+}
+
+/// Every file with its content, but the lock, which names who tried last.
+fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    for path in fs::read_dir(folder).expect("there").map(|entry| entry.expect("read").path()) {
+        if path.is_dir() {
+            found.extend(files(&path));
+        } else if !path.ends_with("LOCK") {
+            found.insert(path.clone(), fs::read(&path).expect("read"));
+        }
+    }
+    found
 }
 
 #[test]

@@ -9,7 +9,8 @@ mod schema;
 mod writer;
 
 use std::fmt;
-use std::fs::OpenOptions;
+use std::fs::{self, OpenOptions};
+use std::io::ErrorKind;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -70,6 +71,15 @@ pub(crate) enum OpenStoreError {
     Failed(#[source] Source),
 }
 
+/// Nothing is left of a database that was made before.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "its database {what}: restore state.db (and state.db-wal, if there was one) from a backup, or name another directory"
+)]
+struct LostDatabase {
+    what: &'static str,
+}
+
 /// The running store.
 pub(crate) struct EmbeddedStore {
     hints: Arc<Hints>,
@@ -86,12 +96,17 @@ struct Running {
 }
 
 impl EmbeddedStore {
-    /// Opens or makes the database; the directory that holds it must be made durable by the caller.
-    pub(crate) fn open(path: &Path, options: &StoreOptions, lock: &Arc<LockFile>) -> Result<Self, OpenStoreError> {
+    /// Opens the database, or makes it if it `may_be_made`; the directory that holds it must be made durable by the caller.
+    pub(crate) fn open(
+        path: &Path,
+        may_be_made: bool,
+        options: &StoreOptions,
+        lock: &Arc<LockFile>,
+    ) -> Result<Self, OpenStoreError> {
         // SQLite would let everybody read what it makes, and gives the files beside it the rights of this one.
-        OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
+        OpenOptions::new().write(true).create(may_be_made).truncate(false).mode(0o600).open(path)?;
         let mut connection = schema::connect(path, Role::Writer)?;
-        schema::prepare(&mut connection)?;
+        schema::prepare(&mut connection, may_be_made)?;
         let readers = (0..options.readers.max(1)).map(|_| schema::connect(path, Role::Reader));
         let readers = readers.collect::<rusqlite::Result<Vec<_>>>()?;
         let checkpointer = schema::connect(path, Role::Checkpointer)?;
@@ -208,6 +223,17 @@ impl fmt::Debug for StoreOptions {
             .field("wal_pages_max", &self.wal_pages_max)
             .finish_non_exhaustive()
     }
+}
+
+/// Refuses a database that is gone or empty, before anything is done to what may be left beside it.
+pub(crate) fn check_kept(path: &Path) -> Result<(), OpenStoreError> {
+    let what = match fs::symlink_metadata(path) {
+        Ok(found) if found.is_file() && found.len() == 0 => "is empty",
+        Ok(_) => return Ok(()),
+        Err(error) if error.kind() == ErrorKind::NotFound => "is missing",
+        Err(error) => return Err(error.into()),
+    };
+    Err(OpenStoreError::Damaged(Arc::new(LostDatabase { what })))
 }
 
 /// The writer thread panicked.

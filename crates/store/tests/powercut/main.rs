@@ -99,6 +99,18 @@ async fn everything_acknowledged_survives_a_power_cut() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_first_start_that_is_cut_off_at_any_moment_is_taken_up_again() {
+    let recorded = record(&[]);
+    let is_key = |event: &Event| matches!(event, Event::Said { text } if text.contains("ack key"));
+    let first_start = recorded.events.iter().position(is_key).expect("said");
+    let moments: Vec<usize> = (0..=first_start + 1).collect();
+    for loss in [Loss::All, Loss::Nothing, Loss::Some(4), Loss::Some(5)] {
+        let (wrong, _) = cut(&recorded, &moments, |_| loss).await;
+        assert!(wrong.is_empty(), "{} of {} starts:\n{}", wrong.len(), moments.len(), wrong.join("\n"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_store_that_acknowledges_early_is_caught() {
     let recorded = record(&[(HELPER_EARLY, "1")]);
     let (wrong, _) = cut(&recorded, &moments(&recorded.events, 25, 2), |_| Loss::All).await;
