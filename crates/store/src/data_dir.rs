@@ -214,12 +214,22 @@ impl DataDir {
     }
 
     /// The master key from this file. The data directory remembers a fingerprint of the first one; from then on only that
-    /// one is accepted, and a lost one is never replaced.
+    /// one is accepted, and a lost one is never replaced. Where the fingerprint was lost, the key is taken unproven: name it
+    /// to [`DataDir::remember_key`] when it has opened something.
     ///
     /// # Errors
     /// See [`KeyError`]; each message says what to do.
     pub fn master_key(&self, key_file: &Path) -> Result<MasterKey, KeyError> {
-        seal::key_of(&self.path, &self.path.join(KEY_FILE), key_file)
+        seal::key_of(&self.path, &self.path.join(KEY_FILE), key_file, self.store.was_used())
+    }
+
+    /// Remembers the key that [`DataDir::master_key`] gave, once it has opened what was sealed here. Writes nothing where it
+    /// is remembered already.
+    ///
+    /// # Errors
+    /// `Failed`, if the fingerprint cannot be read or written.
+    pub fn remember_key(&self, key: &MasterKey) -> Result<(), KeyError> {
+        seal::remember(&self.path.join(KEY_FILE), key)
     }
 
     /// The directory, without links.

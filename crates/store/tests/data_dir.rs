@@ -434,6 +434,84 @@ fn the_directory_accepts_only_the_key_that_it_remembers() {
 }
 
 #[tokio::test]
+async fn a_directory_that_forgot_its_key_takes_no_new_one_and_remembers_only_a_proven_one() {
+    // Gone, or cut off.
+    for left in [None, Some(""), Some("0a0b\n")] {
+        let folder = folder();
+        let path = folder.path().canonicalize().expect("there").join("data");
+        let [right, wrong, nowhere] = ["right", "wrong", "nowhere"].map(|name| folder.path().join(name));
+        let data_dir = open(&path).expect("opens");
+        let key = data_dir.master_key(&right).expect("makes one");
+        put(&*data_dir.store(), key.seal(b"context", b"secret")).await;
+        data_dir.close().await;
+        let remembered = fs::read(path.join("KEY")).expect("remembered at once, while nothing is sealed");
+        match left {
+            Some(left) => fs::write(path.join("KEY"), left).expect("written"),
+            None => fs::remove_file(path.join("KEY")).expect("removed"),
+        }
+        let forgotten = fs::read(path.join("KEY")).ok();
+
+        let data_dir = open(&path).expect("opens");
+        let refused = data_dir.master_key(&nowhere).expect_err("refused").to_string();
+        assert!(refused.contains("put the file back"), "{refused}");
+        assert!(!nowhere.exists(), "no key takes the place of a lost one");
+        store::MasterKey::load_or_create(&wrong).expect("makes another");
+        let sealed = get(&*data_dir.store()).await.expect("there");
+        let unproven = data_dir.master_key(&wrong).expect("taken, to be proven");
+        assert!(unproven.unseal(b"context", &sealed).is_err());
+        assert_eq!(fs::read(path.join("KEY")).ok(), forgotten, "no key is remembered before it is proven");
+
+        let proven = data_dir.master_key(&right).expect("not locked out");
+        assert_eq!(**proven.unseal(b"context", &sealed).expect("opens"), *b"secret");
+        data_dir.remember_key(&proven).expect("remembered");
+        assert_eq!(fs::read(path.join("KEY")).expect("there"), remembered);
+        assert!(data_dir.master_key(&wrong).is_err());
+    }
+}
+
+#[test]
+fn a_key_file_that_cannot_serve_is_refused_before_anything_is_made() {
+    let folder = folder();
+    let base = folder.path().canonicalize().expect("there");
+    let data = base.join("data");
+    symlink(&data, base.join("to-data")).expect("linked");
+    symlink(data.join("key"), base.join("to-key")).expect("linked");
+    symlink("to-key", base.join("to-link")).expect("linked");
+    symlink(base.join("nothing"), base.join("to-nothing")).expect("linked");
+    symlink("loop", base.join("loop")).expect("linked");
+    fs::write(base.join("text"), "no key").expect("written");
+    fs::set_permissions(base.join("text"), fs::Permissions::from_mode(0o600)).expect("chmod");
+    assert!(Command::new("mkfifo").args(["-m", "600"]).arg(base.join("pipe")).status().expect("runs").success());
+    for is_made in [false, true] {
+        if is_made {
+            make(&data);
+        }
+        let look = || (fs::read_dir(&base).expect("there").count(), is_made.then(|| files(&data)));
+        let before = look();
+        let check = |key_file: &str, expected: &str| {
+            let found = store::seal::check_key_file(&data, &base.join(key_file));
+            let found = found.map_or_else(|refused| refused.to_string(), |()| "fine".to_owned());
+            assert!(found.contains(expected), "{key_file}, made: {is_made}: {found}");
+        };
+        for inside in
+            ["data", "data/key", "data/a/../b", "to-data/key", "to-key", "to-link", "a/../data/key", "./data/x"]
+        {
+            check(inside, "lies inside the data directory");
+        }
+        for other in ["/dev/null", "text", "pipe", "to-nothing", "."] {
+            check(other, "holds no key");
+        }
+        for unreadable in ["loop", "text/below"] {
+            check(unreadable, "read the key file");
+        }
+        for fine in ["key", "deep/key", "data-key"] {
+            check(fine, "fine");
+        }
+        assert_eq!(look(), before, "nothing was made");
+    }
+}
+
+#[tokio::test]
 async fn the_log_of_the_database_stays_bounded() {
     let folder = folder();
     let store = StoreOptions { checkpoint_pages: 16, wal_pages_max: 64, ..StoreOptions::default() };

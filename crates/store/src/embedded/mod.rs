@@ -14,6 +14,7 @@ use std::io::ErrorKind;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 use base::sizes::MIB;
@@ -83,8 +84,16 @@ struct LostDatabase {
 /// The running store.
 pub(crate) struct EmbeddedStore {
     hints: Arc<Hints>,
+    condition: Arc<Condition>,
     waiting_bytes: Arc<Semaphore>,
     running: Mutex<Option<Running>>,
+}
+
+/// What the writer lets everybody see.
+#[derive(Debug, Default)]
+struct Condition {
+    /// Something was committed, ever.
+    was_used: AtomicBool,
 }
 
 /// What stands until the store is closed.
@@ -111,16 +120,17 @@ impl EmbeddedStore {
         let readers = readers.collect::<rusqlite::Result<Vec<_>>>()?;
         let checkpointer = schema::connect(path, Role::Checkpointer)?;
 
-        let hints = Arc::new(Hints::default());
+        let (hints, condition) = (Arc::new(Hints::default()), Arc::new(Condition::default()));
         let (commands, commanded) = mpsc::channel(WAITING_BATCHES_MAX);
         let (questions, questioned) = mpsc::channel(WAITING_READS_MAX);
         let (poke, checkpoints) = checkpoint::start(checkpointer, Arc::clone(lock))?;
-        let writer = Writer::new(connection, commanded, Arc::clone(&hints), poke, options)?;
+        let writer = Writer::new(connection, commanded, (Arc::clone(&hints), Arc::clone(&condition)), poke, options)?;
         let mut others = reader::start(readers, questioned, lock)?;
         others.push(checkpoints);
         let writer = writer.start(others, Arc::clone(lock))?;
         Ok(Self {
             hints,
+            condition,
             waiting_bytes: Arc::new(Semaphore::new(WAITING_BYTES_MAX)),
             running: Mutex::new(Some(Running { commands, questions, writer })),
         })
@@ -133,6 +143,11 @@ impl EmbeddedStore {
         if running.writer.join().is_err() {
             tracing::error!("the store's writer had panicked");
         }
+    }
+
+    /// Whether anything was ever committed.
+    pub(crate) fn was_used(&self) -> bool {
+        self.condition.was_used.load(Ordering::Relaxed)
     }
 
     fn commands(&self) -> Option<mpsc::Sender<Command>> {
