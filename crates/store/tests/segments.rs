@@ -134,7 +134,7 @@ async fn everything_stays_readable_while_it_is_sealed_and_after_restarts() {
 }
 
 #[tokio::test]
-async fn a_torn_end_is_cut_at_the_last_whole_entry() {
+async fn a_torn_end_is_cut_and_damage_before_it_hides_only_itself() {
     let mut fixture = Fixture::new(SegmentOptions::default());
     fixture.append(0..3).await;
     fixture.close().await;
@@ -142,29 +142,34 @@ async fn a_torn_end_is_cut_at_the_last_whole_entry() {
     let whole = fs::read(&path).expect("read");
     let frame = (whole.len() - 8) / 3;
     for length in 0..=whole.len() {
-        let left = length.saturating_sub(8) / frame;
-        check_damage(&mut fixture, &path, &whole[..length], left).await;
+        let left = u32::try_from(length.saturating_sub(8) / frame).expect("few");
+        check_damage(&mut fixture, &path, &whole[..length], &numbers(0..left)).await;
     }
     for at in 0..whole.len() {
         let mut changed = whole.clone();
         changed[at] ^= 0x40;
-        let left = if at < 8 { 0 } else { (at - 8) / frame };
-        check_damage(&mut fixture, &path, &changed, left).await;
+        let hit = at.checked_sub(8).map(|at| (at / frame).to_string());
+        let left: Vec<_> = numbers(0..3).into_iter().filter(|number| hit.as_ref() != Some(number)).collect();
+        check_damage(&mut fixture, &path, &changed, &left).await;
+    }
+    for (from, to, left) in [(0, 9, 1..3), (8, 8 + frame + 1, 2..3), (9 + frame, 9 + 2 * frame, 0..1)] {
+        let mut zeroed = whole.clone();
+        zeroed[from..to].fill(0);
+        check_damage(&mut fixture, &path, &zeroed, &numbers(left)).await;
     }
     let mut garbage = whole.clone();
     garbage.extend([0xFF; 100]);
-    check_damage(&mut fixture, &path, &garbage, 3).await;
+    check_damage(&mut fixture, &path, &garbage, &numbers(0..3)).await;
     let mut zeros = whole.clone();
     zeros.resize(whole.len() + 5000, 0);
-    check_damage(&mut fixture, &path, &zeros, 3).await;
+    check_damage(&mut fixture, &path, &zeros, &numbers(0..3)).await;
 }
 
-/// Opens with this content, of which so many entries are whole; then appends, and everything is there again later.
-async fn check_damage(fixture: &mut Fixture, path: &Path, content: &[u8], left: usize) {
+/// Opens with this content, of which these entries are whole; then appends, and everything is there again later.
+async fn check_damage(fixture: &mut Fixture, path: &Path, content: &[u8], left: &[String]) {
     fs::write(path, content).expect("written");
     fixture.open();
-    let left = u32::try_from(left).expect("few");
-    assert_eq!(fixture.all().await, numbers(0..left));
+    assert_eq!(fixture.all().await, left);
     let before = read(fixture.segments(), SegmentScan::new(Streams::Prefix(Bytes::new()))).await;
     append(fixture.segments(), "s", 9, "new");
     fixture.segments().flush().await;
@@ -175,6 +180,70 @@ async fn check_damage(fixture: &mut Fixture, path: &Path, content: &[u8], left: 
     fixture.open();
     assert_eq!(read(fixture.segments(), SegmentScan::new(Streams::Prefix(Bytes::new()))).await, after);
     fixture.close().await;
+}
+
+#[tokio::test]
+async fn one_changed_bit_in_a_large_segment_costs_one_entry() {
+    let mut fixture = Fixture::new(SegmentOptions::default());
+    let line = |n: u32| format!("{n} {}", "x".repeat((n * 7919 % 20_000) as usize));
+    for n in 0..300 {
+        append(fixture.segments(), "s", n.into(), line(n));
+    }
+    fixture.close().await;
+    let path = fixture.files("raw").remove(0);
+    let whole = fs::read(&path).expect("read");
+    let mut begins = vec![8];
+    while let Some(header) = whole.get(begins[begins.len() - 1]..).and_then(|rest| rest.first_chunk::<4>()) {
+        begins.push(begins[begins.len() - 1] + 8 + u32::from_le_bytes(*header) as usize);
+    }
+    // In the length (longer and shorter, possible or not), the checksum, the position and the payload.
+    for (hit, at, bit) in
+        [(0, 0, 1), (1, 0, 0x80), (150, 1, 1), (151, 3, 0x40), (152, 5, 1), (153, 9, 1), (298, 400, 1)]
+    {
+        let mut changed = whole.clone();
+        changed[begins[hit] + at] ^= bit;
+        fs::write(&path, &changed).expect("written");
+        fixture.open();
+        let hit = u32::try_from(hit).expect("few");
+        let left: Vec<_> = (0..300).filter(|n| *n != hit).map(line).collect();
+        assert_eq!(fixture.all().await, left, "entry {hit}, byte {at}");
+        let stats = fixture.segments().stats();
+        assert_eq!((stats.bytes_lost, stats.bytes_cut), (27 + line(hit).len() as u64, 0));
+        fixture.close().await;
+        assert_eq!(fs::read(&path).expect("read"), changed, "the file is kept as it is");
+    }
+}
+
+#[tokio::test]
+async fn a_payload_that_looks_like_entries_is_not_taken_for_them() {
+    let mut fixture = Fixture::new(SegmentOptions::default());
+    fixture.append(0..1).await;
+    let last = read(fixture.segments(), SegmentScan::new(Streams::One("s".into()))).await[0].position.0;
+    // An entry far ahead, which would hide those that follow, and one that would come twice.
+    for forged in [last + 1_000_000, last] {
+        let begin = fs::read(&fixture.files("raw")[0]).expect("read").len();
+        let payload = [&[b'x'; 40][..], &frame(forged, b"someone else", b"forged")].concat();
+        append(fixture.segments(), "s", 1, payload);
+        append(fixture.segments(), "s", 2, "after");
+        fixture.segments().flush().await;
+        fixture.close().await;
+        let path = fixture.files("raw").remove(0);
+        let mut changed = fs::read(&path).expect("read");
+        changed[begin + 2] ^= 1;
+        fs::write(&path, changed).expect("written");
+        fixture.open();
+        let found = fixture.all().await;
+        assert!(!found.iter().any(|text| text.contains("forged")), "{found:?}");
+        assert_eq!(found.last().map(String::as_str), Some("after"));
+    }
+}
+
+/// A frame as it lies in a raw file.
+fn frame(position: u64, stream: &[u8], payload: &[u8]) -> Vec<u8> {
+    let name = u16::try_from(stream.len()).expect("short").to_le_bytes();
+    let body = [&position.to_le_bytes()[..], &0u64.to_le_bytes(), &name, stream, payload].concat();
+    let length = u32::try_from(body.len()).expect("short").to_le_bytes();
+    [&length[..], &crc32fast::hash(&body).to_le_bytes(), &body].concat()
 }
 
 #[tokio::test]

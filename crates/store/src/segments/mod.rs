@@ -28,6 +28,7 @@ use crate::data_dir::LockFile;
 use crate::error::Source;
 use crate::read::PageLimit;
 use keeper::Chores;
+use raw::Damage;
 use shelf::{Found, Segment, Shelf};
 use writer::{Queue, Writer};
 
@@ -155,6 +156,8 @@ pub struct SegmentStats {
     pub dropped: u64,
     /// Bytes that were cut off at the open because they were not whole.
     pub bytes_cut: u64,
+    /// Bytes that were passed over at the open because they were damaged, before something that is whole.
+    pub bytes_lost: u64,
     /// Files.
     pub segments: usize,
     /// Their bytes.
@@ -167,7 +170,7 @@ pub struct Segments {
     queue: Arc<Queue>,
     shelf: Arc<Shelf>,
     counters: Arc<Counters>,
-    bytes_cut: u64,
+    damage: Damage,
     written: watch::Receiver<u64>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -188,9 +191,13 @@ impl Segments {
         lock: Arc<LockFile>,
     ) -> Result<Self, SegmentError> {
         let failed = |source| SegmentError::failed("open", name, source);
-        let Found { shelf, mut raw, next, bytes_cut } = Shelf::open(folder).map_err(failed)?;
-        if bytes_cut > 0 {
-            tracing::warn!(segments = name, bytes_cut, "the end of a segment was not whole and was cut off");
+        let Found { shelf, mut raw, next, damage } = Shelf::open(folder).map_err(failed)?;
+        if damage.cut > 0 {
+            tracing::warn!(
+                segments = name,
+                bytes_cut = damage.cut,
+                "the end of a segment was not whole and was cut off"
+            );
         }
         let (shelf, queue) = (Arc::new(shelf), Arc::new(Queue::new(options.queue_bytes_max)));
         let (chores, counters) = (Arc::new(Chores::default()), Arc::new(Counters::default()));
@@ -235,7 +242,7 @@ impl Segments {
             chores.close();
         }
         let threads = Mutex::new(vec![write?, keep]);
-        Ok(Self { name: name.to_owned(), queue, shelf, counters, bytes_cut, written, threads })
+        Ok(Self { name: name.to_owned(), queue, shelf, counters, damage, written, threads })
     }
 
     /// Takes an entry, or drops and counts it; never waits.
@@ -296,7 +303,8 @@ impl Segments {
         SegmentStats {
             written: self.counters.written.load(Ordering::Relaxed),
             dropped: self.counters.dropped.load(Ordering::Relaxed),
-            bytes_cut: self.bytes_cut,
+            bytes_cut: self.damage.cut,
+            bytes_lost: self.damage.lost,
             segments: self.shelf.count(),
             bytes: self.shelf.bytes(),
         }

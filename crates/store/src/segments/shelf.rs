@@ -1,6 +1,6 @@
 //! The segments of a folder in the order of their positions: what is found at open, what is added, what is deleted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -10,12 +10,14 @@ use base::time::Timestamp;
 use parking_lot::Mutex;
 
 use super::frame::{Index, Span};
-use super::raw::RawSegment;
+use super::raw::{Damage, RawSegment};
 use super::sealed::SealedSegment;
 use crate::disk::{remove_if_there, sync_dir};
 
 /// Indexes of sealed segments that are kept in memory.
 const INDEXES_CACHED: usize = 4;
+/// No file holds positions so far beyond its first.
+const POSITIONS_OF_FILE_MAX: u64 = 1 << 48;
 /// Positions that are skipped at each open: what a power cut took may have been shown to someone who goes on after it.
 const POSITIONS_SKIPPED: u64 = 1 << 24;
 const RAW: &str = "raw";
@@ -44,8 +46,8 @@ pub(super) struct Found {
     pub(super) raw: Vec<u64>,
     /// The next position to give.
     pub(super) next: u64,
-    /// Torn bytes that were cut.
-    pub(super) bytes_cut: u64,
+    /// What was damaged in all of them.
+    pub(super) damage: Damage,
 }
 
 impl Shelf {
@@ -62,6 +64,7 @@ impl Shelf {
                 _ => {}
             }
         }
+        let firsts: BTreeSet<u64> = raw_files.iter().chain(&sealed_files).map(|(first, _)| *first).collect();
         for (first, path) in sealed_files {
             match SealedSegment::open(&path) {
                 Ok(segment) => drop(segments.insert(first, Segment::Sealed(Arc::new(segment)))),
@@ -72,22 +75,31 @@ impl Shelf {
             }
         }
         raw_files.sort_unstable();
-        let (mut raw, mut bytes_cut) = (Vec::new(), 0);
+        let (mut raw, mut damage) = (Vec::new(), Damage { lost: 0, cut: 0 });
         for (first, path) in raw_files {
             // Sealed already; only the deletion was lost.
             if segments.contains_key(&first) {
                 fs::remove_file(&path)?;
                 continue;
             }
-            let (segment, cut) = RawSegment::recover(&path)?;
-            bytes_cut += cut;
+            let following = firsts.range(first.saturating_add(1)..).next();
+            let end = following.copied().unwrap_or(first.saturating_add(POSITIONS_OF_FILE_MAX));
+            let (segment, found) = RawSegment::recover(&path, first..end)?;
+            if found.lost > 0 {
+                tracing::error!(
+                    path = %path.display(),
+                    bytes_lost = found.lost,
+                    "a segment is damaged; the entries there are lost, those after it are kept"
+                );
+            }
+            damage = Damage { lost: damage.lost + found.lost, cut: damage.cut + found.cut };
             raw.push(first);
             segments.insert(first, Segment::Raw(Arc::new(segment)));
         }
         let last = segments.iter().next_back().map(|(first, segment)| segment.span().map_or(*first, |span| span.last));
-        let next = last.map_or(1, |last| last + POSITIONS_SKIPPED);
+        let next = last.map_or(1, |last| last.saturating_add(POSITIONS_SKIPPED));
         let shelf = Self { folder, segments: Mutex::new(segments), indexes: Mutex::default() };
-        Ok(Found { shelf, raw, next, bytes_cut })
+        Ok(Found { shelf, raw, next, damage })
     }
 
     /// Makes a new raw segment that begins with this position.
