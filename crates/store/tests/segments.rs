@@ -49,9 +49,18 @@ impl Fixture {
 
     /// Waits until all but the segment that is written to are sealed.
     async fn sealed(&self) {
+        self.wait(|fixture| fixture.files("raw").len() <= 1).await;
+    }
+
+    async fn wait(&self, until: impl Fn(&Self) -> bool) {
         let deadline = Instant::now() + Duration::from_secs(20);
-        while self.files("raw").len() > 1 {
-            assert!(Instant::now() < deadline, "segments were not sealed");
+        while !until(self) {
+            assert!(
+                Instant::now() < deadline,
+                "nothing came of it: {:?} {:?}",
+                self.files("raw"),
+                self.files("sealed")
+            );
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     }
@@ -308,6 +317,61 @@ async fn old_segments_are_deleted_by_size_and_by_age() {
     fixture.close().await;
     fixture.open();
     assert_eq!(fixture.all().await, left);
+}
+
+/// A segment of 0..50 that cannot be sealed, followed by two that can; its path and what stands in its way.
+async fn with_one_unsealed(options: SegmentOptions) -> (Fixture, PathBuf, PathBuf) {
+    let fixture = Fixture::new(options);
+    fixture.append(0..50).await;
+    let unsealed = fixture.files("raw").remove(0);
+    let obstacle = unsealed.with_extension("sealed.new");
+    fs::create_dir(&obstacle).expect("made");
+    for n in 1..4 {
+        fixture.append(n * 50..n * 50 + 50).await;
+    }
+    fixture.wait(|fixture| fixture.files("sealed").len() == 2).await;
+    assert!(unsealed.exists());
+    assert_eq!(fixture.all().await, numbers(0..200), "readable as before");
+    (fixture, unsealed, obstacle)
+}
+
+#[tokio::test]
+async fn a_segment_that_cannot_be_sealed_is_deleted_like_the_others() {
+    let (fixture, unsealed, _) = with_one_unsealed(small()).await;
+    assert_eq!(fixture.segments().retire(Timestamp::from_micros(49)).await.expect("deletes"), 0);
+    assert_eq!(fixture.segments().retire(Timestamp::from_micros(50)).await.expect("deletes"), 1);
+    assert!(!unsealed.exists());
+    assert_eq!(fixture.all().await, numbers(50..200));
+
+    let (fixture, unsealed, _) = with_one_unsealed(SegmentOptions { retain_bytes: 8000, ..small() }).await;
+    for n in 4..20 {
+        fixture.append(n * 50..n * 50 + 50).await;
+    }
+    fixture.sealed().await;
+    assert!(!unsealed.exists());
+    let left = fixture.all().await;
+    assert_eq!(left, numbers(1000 - left.len() as u32..1000), "the oldest go first");
+}
+
+#[tokio::test]
+async fn a_seal_that_failed_is_tried_again_with_the_next() {
+    let (fixture, _, obstacle) = with_one_unsealed(small()).await;
+    fs::remove_dir(obstacle).expect("removed");
+    fixture.append(200..250).await;
+    fixture.sealed().await;
+    assert_eq!(fixture.all().await, numbers(0..250));
+}
+
+#[tokio::test]
+async fn what_is_written_after_a_failed_seal_and_a_restart_comes_last() {
+    let (mut fixture, _, obstacle) = with_one_unsealed(small()).await;
+    fixture.close().await;
+    fs::remove_dir(obstacle).expect("removed");
+    // As if the disk had been full when the next one was to be made.
+    fs::remove_file(fixture.files("raw").pop().expect("one was written to")).expect("removed");
+    fixture.open();
+    fixture.append(150..151).await;
+    assert_eq!(fixture.all().await, numbers(0..151));
 }
 
 #[tokio::test]

@@ -92,29 +92,32 @@ impl Chores {
 
     /// The thread: sleeps until there is something to do.
     pub(super) fn run(&self, shelf: &Shelf, sync_every: Duration, bytes_max: u64) {
+        let mut full = Vec::new();
         loop {
             match self.next(sync_every) {
                 Chore::End => return,
                 Chore::Sync(segments, folder) => {
                     for segment in segments {
-                        warn("sync a segment", segment.sync());
+                        is_done("sync a segment", segment.sync());
                     }
                     if folder {
-                        warn("sync a folder of segments", sync_dir(shelf.folder()));
+                        is_done("sync a folder of segments", sync_dir(shelf.folder()));
                     }
                 }
                 Chore::Seal(first) => {
-                    // One that could not be sealed stays raw, and readable, until the next open.
-                    warn("seal a segment", shelf.seal(first));
-                    warn("delete old segments", shelf.shrink(bytes_max).map(drop));
+                    full.push(first);
+                    // One that could not be sealed stays raw, and readable, and is tried again with the next.
+                    full.retain(|first| !is_done("seal a segment", shelf.seal(*first)));
+                    is_done("delete old segments", shelf.shrink(bytes_max).map(drop));
                 }
             }
         }
     }
 }
 
-fn warn(doing: &str, outcome: std::io::Result<()>) {
-    if let Err(error) = outcome {
-        tracing::warn!(error = %Chain(&error), "could not {doing}");
+fn is_done(doing: &str, outcome: std::io::Result<()>) -> bool {
+    if let Err(error) = &outcome {
+        tracing::warn!(error = %Chain(error), "could not {doing}");
     }
+    outcome.is_ok()
 }

@@ -50,7 +50,7 @@ pub struct SegmentOptions {
     pub queue_bytes_max: usize,
     /// A segment of this size is sealed: compressed, and from then on only read and deleted.
     pub segment_bytes: u64,
-    /// When all segments together are larger, the oldest sealed ones are deleted.
+    /// When all segments together are larger, the oldest are deleted, but never the newest.
     pub retain_bytes: u64,
     /// How long an entry waits for others to be written with.
     pub linger: Duration,
@@ -201,7 +201,8 @@ impl Segments {
         }
         let (shelf, queue) = (Arc::new(shelf), Arc::new(Queue::new(options.queue_bytes_max)));
         let (chores, counters) = (Arc::new(Chores::default()), Arc::new(Counters::default()));
-        let active = raw.pop().and_then(|first| match shelf.get(first) {
+        // One before a sealed segment could not be sealed: what is written now belongs behind both.
+        let active = raw.pop_if(|first| shelf.is_newest(*first)).and_then(|first| match shelf.get(first) {
             Some(Segment::Raw(segment)) => Some((first, segment)),
             _ => None,
         });

@@ -42,7 +42,7 @@ pub(super) struct Shelf {
 /// What an open found.
 pub(super) struct Found {
     pub(super) shelf: Shelf,
-    /// Raw segments in order; all but the last wait to be sealed.
+    /// Raw segments in order; all but one that is the last of all wait to be sealed.
     pub(super) raw: Vec<u64>,
     /// The next position to give.
     pub(super) next: u64,
@@ -126,6 +126,11 @@ impl Shelf {
         self.segments.lock().get(&first).cloned()
     }
 
+    /// Whether every other segment holds what is older.
+    pub(super) fn is_newest(&self, first: u64) -> bool {
+        self.segments.lock().keys().next_back() == Some(&first)
+    }
+
     /// The files, in order, that may hold something of this span.
     pub(super) fn within(&self, span: Span) -> Vec<(u64, Segment)> {
         let segments = self.segments.lock();
@@ -136,30 +141,35 @@ impl Shelf {
     /// Puts the compressed form in place of a raw segment. The raw file goes only when the other is durable.
     pub(super) fn seal(&self, first: u64) -> io::Result<()> {
         let Some(Segment::Raw(raw)) = self.get(first) else { return Ok(()) };
-        let sealed = SealedSegment::write(&raw, &self.path(first, SEALED))?;
-        {
+        let path = self.path(first, SEALED);
+        let sealed = SealedSegment::write(&raw, &path)?;
+        let is_kept = {
             let mut segments = self.segments.lock();
-            match sealed {
-                Some(sealed) => drop(segments.insert(first, Segment::Sealed(Arc::new(sealed)))),
-                None => drop(segments.remove(&first)),
+            match (segments.remove(&first), sealed) {
+                (Some(_), Some(sealed)) => segments.insert(first, Segment::Sealed(Arc::new(sealed))).is_none(),
+                (_, sealed) => sealed.is_none(),
             }
+        };
+        // Deleted meanwhile, because it was too old.
+        if !is_kept {
+            remove_if_there(&path)?;
         }
         remove_if_there(&self.path(first, RAW)).map(drop)
     }
 
-    /// Deletes the oldest sealed segments until all files together are no larger; tells how many went.
+    /// Deletes the oldest segments until all files together are no larger; tells how many went.
     pub(super) fn shrink(&self, bytes_max: u64) -> io::Result<usize> {
         let mut bytes = self.bytes();
         self.delete_while(|segment| {
             let more = bytes > bytes_max;
-            bytes -= segment.file_bytes.min(bytes);
+            bytes -= segment.bytes().min(bytes);
             more
         })
     }
 
-    /// Deletes the sealed segments that hold only what is older; tells how many went.
+    /// Deletes the segments that hold only what is older; tells how many went.
     pub(super) fn retire(&self, before: Timestamp) -> io::Result<usize> {
-        self.delete_while(|segment| segment.span.to < before)
+        self.delete_while(|segment| segment.span().is_none_or(|span| span.to < before))
     }
 
     pub(super) fn bytes(&self) -> u64 {
@@ -188,18 +198,23 @@ impl Shelf {
         Ok(index)
     }
 
-    /// From the oldest sealed segment on, as long as `wanted` says so; those that stay between are passed over.
-    fn delete_while(&self, mut wanted: impl FnMut(&SealedSegment) -> bool) -> io::Result<usize> {
+    /// From the oldest segment on, sealed or not, as long as `wanted` says so; those that stay between are passed over. The
+    /// newest always stays: it is written to, and tells the next open which positions were given.
+    fn delete_while(&self, mut wanted: impl FnMut(&Segment) -> bool) -> io::Result<usize> {
         let mut gone = Vec::new();
-        self.segments.lock().retain(|_, segment| match segment {
-            Segment::Sealed(sealed) if wanted(sealed) => {
-                gone.push(Arc::clone(sealed));
-                false
-            }
-            _ => true,
-        });
-        for segment in &gone {
-            remove_if_there(segment.path())?;
+        {
+            let mut segments = self.segments.lock();
+            let newest = segments.keys().next_back().copied();
+            segments.retain(|first, segment| {
+                let goes = Some(*first) != newest && wanted(segment);
+                if goes {
+                    gone.push(self.path(*first, segment.extension()));
+                }
+                !goes
+            });
+        }
+        for path in &gone {
+            remove_if_there(path)?;
         }
         if !gone.is_empty() {
             sync_dir(&self.folder)?;
@@ -218,6 +233,13 @@ impl Segment {
         match self {
             Self::Raw(raw) => raw.with_index(Index::span),
             Self::Sealed(sealed) => Some(sealed.span),
+        }
+    }
+
+    fn extension(&self) -> &'static str {
+        match self {
+            Self::Raw(_) => RAW,
+            Self::Sealed(_) => SEALED,
         }
     }
 
