@@ -232,6 +232,13 @@ impl DataDir {
         seal::remember(&self.path.join(KEY_FILE), key)
     }
 
+    /// Why something is not kept at the moment, on one line: the last commit failed a short while ago, or the disk refuses
+    /// entries of segments. `None` while all is well. Cheap.
+    pub fn trouble(&self) -> Option<String> {
+        let of_segments = || self.segments.lock().values().find_map(|segments| segments.trouble());
+        self.store.trouble().or_else(of_segments)
+    }
+
     /// The directory, without links.
     pub fn path(&self) -> &Path {
         &self.path
@@ -266,15 +273,15 @@ impl DataDir {
     }
 
     /// Writes what is still waiting, then lets go of every file and of the lock. Whoever still holds a part of the
-    /// directory finds it closed.
+    /// directory finds it closed. What a full disk does not take is dropped after two seconds, and counted.
     pub async fn close(&self) {
         let segments: Vec<_> = std::mem::take(&mut *self.segments.lock()).into_values().collect();
         self.blobs.close().await;
         let (store, lock) = (Arc::clone(&self.store), Arc::clone(&self.lock));
         let closed = tokio::task::spawn_blocking(move || {
-            for segments in segments {
-                segments.close();
-            }
+            // All at once, since each may wait for the disk.
+            segments.iter().for_each(|segments| segments.stop());
+            segments.iter().for_each(|segments| segments.close());
             store.close();
             lock.release();
         });

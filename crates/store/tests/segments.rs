@@ -73,7 +73,7 @@ impl Fixture {
         for n in range {
             append(self.segments(), "s", u64::from(n), n.to_string());
         }
-        self.segments().flush().await;
+        self.segments().flush().await.expect("written");
     }
 }
 
@@ -112,9 +112,9 @@ fn numbers(range: std::ops::Range<u32>) -> Vec<String> {
 #[tokio::test]
 async fn what_was_appended_before_a_flush_is_read_after_it() {
     let mut fixture = Fixture::new(SegmentOptions { linger: Duration::from_secs(60), ..SegmentOptions::default() });
-    fixture.segments().flush().await;
+    fixture.segments().flush().await.expect("written");
     append(fixture.segments(), "s", 1, "a");
-    fixture.segments().flush().await;
+    fixture.segments().flush().await.expect("written");
     assert_eq!(fixture.all().await, ["a"]);
     append(fixture.segments(), "s", 1, "b");
     fixture.close().await;
@@ -181,7 +181,7 @@ async fn check_damage(fixture: &mut Fixture, path: &Path, content: &[u8], left: 
     assert_eq!(fixture.all().await, left);
     let before = read(fixture.segments(), SegmentScan::new(Streams::Prefix(Bytes::new()))).await;
     append(fixture.segments(), "s", 9, "new");
-    fixture.segments().flush().await;
+    fixture.segments().flush().await.expect("written");
     let after = read(fixture.segments(), SegmentScan::new(Streams::Prefix(Bytes::new()))).await;
     assert_eq!(after.len(), before.len() + 1);
     assert!(after.windows(2).all(|pair| pair[0].position < pair[1].position));
@@ -234,7 +234,7 @@ async fn a_payload_that_looks_like_entries_is_not_taken_for_them() {
         let payload = [&[b'x'; 40][..], &frame(forged, b"someone else", b"forged")].concat();
         append(fixture.segments(), "s", 1, payload);
         append(fixture.segments(), "s", 2, "after");
-        fixture.segments().flush().await;
+        fixture.segments().flush().await.expect("written");
         fixture.close().await;
         let path = fixture.files("raw").remove(0);
         let mut changed = fs::read(&path).expect("read");
@@ -383,7 +383,7 @@ async fn positions_are_not_given_twice_even_if_everything_was_deleted() {
     fixture.close().await;
     fixture.open();
     append(fixture.segments(), "s", 1, "later");
-    fixture.segments().flush().await;
+    fixture.segments().flush().await.expect("written");
     let later = SegmentScan { after: Some(last), ..everything() };
     assert_eq!(read(fixture.segments(), later).await.iter().map(text).collect::<Vec<_>>(), ["later"]);
 }
@@ -396,11 +396,77 @@ async fn what_comes_too_fast_or_too_large_is_dropped_and_counted() {
     assert_eq!(try_append(PAYLOAD_BYTES_MAX + 1), Err(Dropped::TooLarge));
     assert_eq!(try_append(5000), Err(Dropped::QueueFull));
     try_append(1000).expect("taken");
-    fixture.segments().flush().await;
+    fixture.segments().flush().await.expect("written");
     try_append(3000).expect("there is room again");
-    fixture.segments().flush().await;
+    fixture.segments().flush().await.expect("written");
     let stats = fixture.segments().stats();
     assert_eq!((stats.written, stats.dropped), (2, 2));
+}
+
+/// Lets no segment be made, until the path is put back.
+fn take_folder_away(fixture: &Fixture) -> (PathBuf, PathBuf) {
+    let (folder, away) = (fixture.folder.path().join("segments/lines"), fixture.folder.path().join("segments/away"));
+    fs::rename(&folder, &away).expect("moved");
+    (away, folder)
+}
+
+#[tokio::test]
+async fn what_the_disk_refuses_waits_within_its_bound_and_is_written_when_it_can() {
+    let fixture = Fixture::new(SegmentOptions { queue_bytes_max: 4000, ..SegmentOptions::default() });
+    let (data_dir, segments) = fixture.open.as_ref().expect("open");
+    let (away, folder) = take_folder_away(&fixture);
+    append(segments, "s", 0, "0");
+    let refused = segments.flush().await.expect_err("refused").to_string();
+    assert_eq!(refused, "write the segments lines");
+    let mut taken = 1;
+    while segments.append("s".into(), Timestamp::EPOCH, taken.to_string().into()).is_ok() {
+        taken += 1;
+        // What is being written keeps its room, so that the bound holds however often it is tried.
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert!((100..150).contains(&taken), "{taken} entries of 28 to 30 bytes in 4000");
+    assert!(segments.is_failing());
+    let trouble = "write the segments lines: No such file or directory (os error 2)";
+    assert_eq!((segments.trouble().as_deref(), data_dir.trouble().as_deref()), (Some(trouble), Some(trouble)));
+    assert!(segments.flush_within(Duration::from_millis(50)).await.is_err(), "nobody waits for ever");
+    assert!(segments.sync().await.is_err());
+    let stats = segments.stats();
+    assert_eq!((stats.written, stats.dropped), (0, 1), "only what was refused is dropped");
+
+    let (late, back) = tokio::join!(segments.flush_within(Duration::from_secs(60)), async {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        fs::rename(away, folder)
+    });
+    back.expect("put back");
+    late.expect("written at last");
+    assert_eq!(fixture.all().await, numbers(0..taken));
+    assert_eq!((segments.is_failing(), segments.trouble(), data_dir.trouble()), (false, None, None));
+    let stats = segments.stats();
+    assert_eq!((stats.written, stats.dropped), (u64::from(taken), 1));
+    fixture.append(taken..taken + 100).await;
+    assert_eq!(fixture.all().await, numbers(0..taken + 100));
+}
+
+#[tokio::test]
+async fn a_close_does_not_wait_for_a_disk_that_refuses_and_counts_what_it_drops() {
+    let mut fixture = Fixture::new(SegmentOptions::default());
+    let segments = Arc::clone(&fixture.open.as_ref().expect("open").1);
+    let (away, folder) = take_folder_away(&fixture);
+    for n in 0..3 {
+        append(&segments, "s", 0, n.to_string());
+    }
+    segments.flush().await.expect_err("refused");
+    append(&segments, "s", 0, "behind");
+    let begun = Instant::now();
+    fixture.close().await;
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    let stats = segments.stats();
+    assert_eq!((stats.written, stats.dropped), (0, 4));
+    assert!(segments.flush_within(Duration::from_secs(60)).await.is_err(), "dropped is not written");
+    fs::rename(away, folder).expect("put back");
+    fixture.open();
+    fixture.append(4..5).await;
+    assert_eq!(fixture.all().await, ["4"]);
 }
 
 #[tokio::test]
@@ -409,7 +475,7 @@ async fn nothing_is_taken_after_a_close() {
     let segments = Arc::clone(&fixture.open.as_ref().expect("open").1);
     fixture.close().await;
     assert_eq!(segments.append("s".into(), Timestamp::EPOCH, "x".into()), Err(Dropped::Closed));
-    segments.flush().await;
+    segments.flush().await.expect("written");
 }
 
 #[tokio::test]
@@ -420,7 +486,7 @@ async fn one_call_does_a_bounded_amount_of_work() {
     for n in 0..1000 {
         append(fixture.segments(), "s", (n % 2) * 100, payload.clone());
     }
-    fixture.segments().flush().await;
+    fixture.segments().flush().await.expect("written");
     for newest_first in [false, true] {
         let everything = SegmentScan::new(Streams::One("s".into()));
         let between = SegmentScan {
@@ -490,10 +556,10 @@ proptest! {
             for (n, (stream, at, size)) in lines.iter().enumerate() {
                 append(fixture.segments(), stream, *at, format!("{n} {}", "x".repeat(*size)));
                 if n % 40 == 0 {
-                    fixture.segments().flush().await;
+                    fixture.segments().flush().await.expect("written");
                 }
             }
-            fixture.segments().flush().await;
+            fixture.segments().flush().await.expect("written");
             if restart {
                 fixture.close().await;
                 fixture.open();

@@ -16,7 +16,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
+use base::chain::Chain;
 use base::sizes::MIB;
 use base::time::{Clock, SystemClock, Timestamp};
 use parking_lot::Mutex;
@@ -41,6 +43,8 @@ const WAITING_BATCHES_MAX: usize = 1024;
 const WAITING_BYTES_MAX: usize = 64 * MIB;
 /// Questions that wait for a reader.
 const WAITING_READS_MAX: usize = 256;
+/// A failed commit is shown for so long: whether what failed it lasts, only the next one can tell.
+const TROUBLE_SHOWN: Duration = Duration::from_secs(30);
 /// What a batch takes in the queue beside its bytes.
 const BATCH_OVERHEAD_BYTES: usize = 256;
 
@@ -94,6 +98,8 @@ pub(crate) struct EmbeddedStore {
 struct Condition {
     /// Something was committed, ever.
     was_used: AtomicBool,
+    /// When and why the last commit failed, if it did.
+    failed: Mutex<Option<(Instant, CommitError)>>,
 }
 
 /// What stands until the store is closed.
@@ -148,6 +154,16 @@ impl EmbeddedStore {
     /// Whether anything was ever committed.
     pub(crate) fn was_used(&self) -> bool {
         self.condition.was_used.load(Ordering::Relaxed)
+    }
+
+    /// Why the last commit failed, if that was a short while ago, or that nothing can be committed any more.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        if self.running.lock().as_ref().is_some_and(|running| running.writer.is_finished()) {
+            return Some(WriterDied.to_string());
+        }
+        let failed = self.condition.failed.lock();
+        let (_, error) = failed.as_ref().filter(|(at, _)| at.elapsed() < TROUBLE_SHOWN)?;
+        Some(Chain(error).to_string())
     }
 
     fn commands(&self) -> Option<mpsc::Sender<Command>> {

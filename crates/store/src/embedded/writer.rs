@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base::chain::Chain;
 use base::time::Clock;
@@ -181,6 +181,7 @@ impl Writer {
                 self.poke.poke();
             }
             tracing::error!(error = %Chain(&error), batches = group.len(), "the store could not write");
+            *self.condition.failed.lock() = Some((Instant::now(), error.clone()));
             for member in &mut group {
                 member.outcome = Some(Err(error.clone()));
                 member.fresh = false;
@@ -228,6 +229,7 @@ impl Writer {
         self.execute("COMMIT").map_err(|error| commit_error(error, CommitError::Unknown))?;
         self.remembered.insert(revision, now, fresh);
         self.condition.was_used.store(true, Ordering::Relaxed);
+        *self.condition.failed.lock() = None;
         Ok(())
     }
 

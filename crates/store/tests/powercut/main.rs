@@ -10,11 +10,13 @@ mod shim;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::time::Duration;
 
 use base::entropy::SystemEntropy;
 use disk::{Chance, Disk, Loss};
 use load::{Acknowledged, Expected};
 use shim::{Event, Shim};
+use store::segments::SegmentError;
 use store::{Batch, BlobCondition, BlobError, BlobKey, BlobSource, CommitError, OpenError, Read, Shard};
 
 const POINTS: &str = "STORE_POWERCUT_POINTS";
@@ -172,7 +174,8 @@ async fn helper_fills_the_disk() {
         }
         data_dir.blobs().put(&blob, BlobSource::Bytes("old".into()), BlobCondition::Any).await.expect("puts");
         segments.append("s".into(), base::time::Timestamp::EPOCH, "before".into()).expect("taken");
-        segments.flush().await;
+        segments.flush().await.expect("written");
+        assert_eq!(data_dir.trouble(), None);
 
         fs::write(&flag, "").expect("written");
         // Commits may still fit what the log had taken before; after that they are refused, and nothing else.
@@ -188,9 +191,11 @@ async fn helper_fills_the_disk() {
         let large = BlobSource::Bytes(vec![1; 100_000].into());
         let outcome = data_dir.blobs().put(&blob, large, BlobCondition::Any).await;
         assert!(matches!(outcome, Err(BlobError::Full(_))), "{outcome:?}");
-        segments.append("s".into(), base::time::Timestamp::EPOCH, "lost".into()).expect("taken");
-        segments.flush().await;
-        assert_eq!(segments.stats().dropped, 1);
+        segments.append("s".into(), base::time::Timestamp::EPOCH, "waits".into()).expect("taken");
+        assert!(matches!(segments.flush().await, Err(SegmentError::Full(_))));
+        assert!(segments.is_failing());
+        let trouble = data_dir.trouble().expect("a full disk is trouble");
+        assert!(trouble.starts_with("the disk of the data directory is full"), "{trouble}");
         for number in from..from + 100 {
             let found = store.read(Read::get(key(number))).await.expect("reads").get.remove(0);
             assert_eq!(found.is_some(), number < refused, "round {round}, record {number}");
@@ -199,6 +204,11 @@ async fn helper_fills_the_disk() {
         // A second start on the full disk is refused with the right word, and harms nothing.
         if round == 1 {
             data_dir.close().await;
+            assert_eq!(
+                (segments.stats().written, segments.stats().dropped),
+                (1, 1),
+                "dropped at the close, and counted"
+            );
             let again = store::DataDir::open(&root.join("data"), store::DataDirOptions::default());
             assert!(matches!(again, Err(OpenError::Full { .. })), "{:?}", again.err());
             fs::remove_file(&flag).expect("removed");
@@ -207,8 +217,9 @@ async fn helper_fills_the_disk() {
         fs::remove_file(&flag).expect("removed");
         store.commit(put(refused)).await.expect("commits again");
         segments.append("s".into(), base::time::Timestamp::EPOCH, "after".into()).expect("taken");
-        segments.flush().await;
-        assert_eq!(segments.stats().written, 2);
+        segments.flush_within(Duration::from_secs(60)).await.expect("written");
+        assert_eq!((segments.stats().written, segments.stats().dropped), (3, 0), "what waited is not lost");
+        assert_eq!(data_dir.trouble(), None);
         data_dir.blobs().put(&blob, BlobSource::Bytes("new".into()), BlobCondition::Any).await.expect("puts");
         data_dir.close().await;
     }
