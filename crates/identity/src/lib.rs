@@ -37,7 +37,7 @@ pub enum IdentityError {
     #[error("read accounts and keys")]
     Read(#[source] store::StoreError),
     /// A key's secret cannot be opened with this master key.
-    #[error("open the secret of access key {0}")]
+    #[error("open the secret of access key {0}: name the master key that sealed it with --key-file")]
     Unseal(String, #[source] store::seal::UnsealError),
     /// Creating an account failed.
     #[error("create account {0}")]

@@ -1,6 +1,7 @@
 //! Facts into segments of their own, and out again, newest first.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use base::chain::Chain;
 use base::time::Timestamp;
@@ -16,6 +17,8 @@ use crate::metrics::Metrics;
 
 /// Facts in one answer.
 pub const FACTS_PER_PAGE_MAX: usize = 1000;
+/// Whoever must know that facts are written waits so long for a disk that does not take them.
+const WRITTEN_WAIT_MAX: Duration = Duration::from_secs(2);
 /// Scans for one answer; each is a bounded amount of work.
 const SCANS_MAX: usize = 64;
 
@@ -36,21 +39,22 @@ impl Meter {
         Arc::new(Self { segments, metrics })
     }
 
-    /// Keeps a fact. Never blocks: a fact that finds the writer behind is dropped and counted.
+    /// Keeps a fact. Never blocks: one that finds too many before it waiting to be written is dropped and counted.
     pub fn record(&self, fact: UsageFact) {
         if self.segments.append(encoding::stream(&fact), fact.at, encoding::encode(&fact)).is_err() {
             self.metrics.usage_facts_dropped.inc();
         }
     }
 
-    /// Returns when every fact kept so far survives the death of the process, though not yet a power cut.
-    pub async fn written(&self) {
-        self.segments.flush().await;
+    /// Returns when every fact kept so far survives the death of the process, though not yet a power cut. `false` if the disk
+    /// has not taken them for two seconds: then they wait to be written.
+    pub async fn written(&self) -> bool {
+        self.segments.flush_within(WRITTEN_WAIT_MAX).await.is_ok()
     }
 
     /// An account's facts, the newest first: of one function (in every region) or of all, of attempts that ended at or
     /// after `from` and before `to`, at most `limit` of them and at most [`FACTS_PER_PAGE_MAX`]. Everything that was
-    /// recorded before is there. Facts of a version that this binary does not know are left out, with a warning.
+    /// recorded before is there, unless the disk does not take it. Facts of a version that this binary does not know are left out, with a warning.
     ///
     /// # Errors
     /// The segments cannot be read.
@@ -62,7 +66,8 @@ impl Meter {
         to: Timestamp,
         limit: usize,
     ) -> Result<Vec<UsageFact>, MeterError> {
-        self.segments.flush().await;
+        // What the disk refuses to take is found later; the facts that it has are shown meanwhile.
+        let _ = self.segments.flush().await;
         let limit = limit.min(FACTS_PER_PAGE_MAX);
         let streams = Streams::Prefix(encoding::prefix(account, function).freeze());
         let mut scan = SegmentScan { from, to, newest_first: true, ..SegmentScan::new(streams) };

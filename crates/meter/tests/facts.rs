@@ -106,3 +106,26 @@ async fn a_fact_that_finds_the_writer_behind_is_dropped_and_counted() {
     assert!(!kept.await.expect("facts").is_empty());
     assert!(metrics.render().contains(&format!("pinfold_usage_facts_dropped_total {dropped}")));
 }
+
+#[tokio::test]
+async fn what_the_disk_does_not_take_is_kept_within_a_bound_and_counted_beyond_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let options = SegmentOptions { queue_bytes_max: 64 * 1024, ..SegmentOptions::default() };
+    let (_data_dir, meter, metrics) = open(folder.path(), options);
+    // Without its folder no segment can be made.
+    let (place, away) = (folder.path().join("segments/facts"), folder.path().join("segments/away"));
+    std::fs::rename(&place, &away).expect("moved");
+    let mut count = 0;
+    while metrics.usage_facts_dropped.get() == 0 {
+        meter.record(fact("1/f/r", count));
+        count += 1;
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    check(&meter, "1", None, [0, 1000], 1000, &[]).await;
+    assert!(!meter.written().await, "nothing is written");
+    std::fs::rename(&away, &place).expect("put back");
+    assert!(meter.written().await);
+    let kept: Vec<u64> = (0..count - 1).rev().collect();
+    check(&meter, "1", None, [0, 1000], 1000, &kept).await;
+    assert_eq!(metrics.usage_facts_dropped.get(), 1);
+}

@@ -10,6 +10,9 @@
 //! cache/     what can be made again; kept until the machine starts anew
 //! scratch/   emptied at each start
 //! ```
+//!
+//! The first start makes them in this order: `FORMAT`, the empty folders, `state.db`; and only when that is durable what lies
+//! in `blobs`, `segments` and `KEY`. So a directory in which any of these holds something has had a database.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -162,13 +165,17 @@ impl DataDir {
         refuse_foreign(&path)?;
         let lock = Arc::new(LockFile::take(&path.join(LOCK_FILE))?);
         check_format(&path.join(FORMAT_FILE))?;
+        let is_first_start = had_no_database(&path)?;
+        if !is_first_start {
+            embedded::check_kept(&path.join(DATABASE))?;
+        }
         restrict(&path)?;
         for folder in [BLOBS, SEGMENTS, CACHE, SCRATCH] {
             make_dir(&path.join(folder))?;
         }
         empty(&path.join(SCRATCH))?;
         empty_if_old(&path.join(CACHE))?;
-        let store = EmbeddedStore::open(&path.join(DATABASE), &options.store, &lock)?;
+        let store = EmbeddedStore::open(&path.join(DATABASE), is_first_start, &options.store, &lock)?;
         // The database's own entry, which its library does not make durable.
         sync_dir(&path)?;
         let blobs = FileBlobs::open(path.join(BLOBS), Arc::clone(&lock))?;
@@ -207,12 +214,29 @@ impl DataDir {
     }
 
     /// The master key from this file. The data directory remembers a fingerprint of the first one; from then on only that
-    /// one is accepted, and a lost one is never replaced.
+    /// one is accepted, and a lost one is never replaced. Where the fingerprint was lost, the key is taken unproven: name it
+    /// to [`DataDir::remember_key`] when it has opened something.
     ///
     /// # Errors
     /// See [`KeyError`]; each message says what to do.
     pub fn master_key(&self, key_file: &Path) -> Result<MasterKey, KeyError> {
-        seal::key_of(&self.path, &self.path.join(KEY_FILE), key_file)
+        seal::key_of(&self.path, &self.path.join(KEY_FILE), key_file, self.store.was_used())
+    }
+
+    /// Remembers the key that [`DataDir::master_key`] gave, once it has opened what was sealed here. Writes nothing where it
+    /// is remembered already.
+    ///
+    /// # Errors
+    /// `Failed`, if the fingerprint cannot be read or written.
+    pub fn remember_key(&self, key: &MasterKey) -> Result<(), KeyError> {
+        seal::remember(&self.path.join(KEY_FILE), key)
+    }
+
+    /// Why something is not kept at the moment, on one line: the last commit failed a short while ago, or the disk refuses
+    /// entries of segments. `None` while all is well. Cheap.
+    pub fn trouble(&self) -> Option<String> {
+        let of_segments = || self.segments.lock().values().find_map(|segments| segments.trouble());
+        self.store.trouble().or_else(of_segments)
     }
 
     /// The directory, without links.
@@ -249,15 +273,15 @@ impl DataDir {
     }
 
     /// Writes what is still waiting, then lets go of every file and of the lock. Whoever still holds a part of the
-    /// directory finds it closed.
+    /// directory finds it closed. What a full disk does not take is dropped after two seconds, and counted.
     pub async fn close(&self) {
         let segments: Vec<_> = std::mem::take(&mut *self.segments.lock()).into_values().collect();
         self.blobs.close().await;
         let (store, lock) = (Arc::clone(&self.store), Arc::clone(&self.lock));
         let closed = tokio::task::spawn_blocking(move || {
-            for segments in segments {
-                segments.close();
-            }
+            // All at once, since each may wait for the disk.
+            segments.iter().for_each(|segments| segments.stop());
+            segments.iter().for_each(|segments| segments.close());
             store.close();
             lock.release();
         });
@@ -413,6 +437,18 @@ fn check_format(path: &Path) -> Result<(), Trouble> {
         Some(found) if found > FORMAT => Err(Trouble::Newer { found, known: FORMAT }),
         Some(_) => Ok(()),
     }
+}
+
+/// Whether the directory cannot have had a database: this is its first start, or the one after a first start that was
+/// interrupted. In any other an empty database would take the place of a lost one, and what that one names be cleared away.
+fn had_no_database(path: &Path) -> io::Result<bool> {
+    let holds_nothing = |folder: &str| match fs::read_dir(path.join(folder)) {
+        Ok(mut entries) => Ok(entries.next().transpose()?.is_none()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+        Err(error) => Err(error),
+    };
+    let has_key = fs::symlink_metadata(path.join(KEY_FILE)).is_ok();
+    Ok(!has_key && holds_nothing(BLOBS)? && holds_nothing(SEGMENTS)?)
 }
 
 /// What is in it is for its owner alone, also where the folder was made by someone else.

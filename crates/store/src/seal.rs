@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
@@ -21,6 +21,10 @@ const SEALED_FORM: u8 = 1;
 /// Chosen anew for each sealing. It derives a key of its own, so that no number of sealings under one master key wears
 /// out its nonces.
 const SALT_BYTES: usize = 32;
+/// Links that are followed to learn where a path leads (as many as Linux follows).
+const LINKS_MAX: usize = 40;
+/// Digits of a fingerprint.
+const FINGERPRINT_DIGITS: usize = 32;
 /// Separates our derivations from those of anyone who might use the same master key.
 const DERIVE_SALT: &[u8] = b"pinfold";
 
@@ -107,7 +111,9 @@ impl MasterKey {
     pub fn load(key_file: &Path) -> Result<Option<Self>, KeyError> {
         let failed = |source| KeyError::Failed { doing: "read the key file", path: key_file.to_owned(), source };
         // Through a link, as secrets are often mounted, but only to a file.
-        let file = match fs::File::open(key_file) {
+        let mut options = fs::OpenOptions::new();
+        // A pipe in its place must not make us wait for a writer.
+        let file = match options.read(true).custom_flags(libc::O_NONBLOCK).open(key_file) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             opened => opened.map_err(failed)?,
         };
@@ -191,7 +197,7 @@ impl MasterKey {
     /// Tells keys apart without telling anything of them.
     pub(crate) fn fingerprint(&self) -> String {
         let mut text = String::new();
-        push_hex(&mut text, &self.derive(b"fingerprint")[..16]);
+        push_hex(&mut text, &self.derive(b"fingerprint")[..FINGERPRINT_DIGITS / 2]);
         text
     }
 
@@ -207,42 +213,106 @@ impl std::fmt::Debug for MasterKey {
     }
 }
 
-/// The key of a data directory: the one that it remembers, or the first one that it sees.
-pub(crate) fn key_of(data_dir: &Path, remembered: &Path, key_file: &Path) -> Result<MasterKey, KeyError> {
+/// Refuses a key file that cannot serve this data directory, which need not be there yet: one that lies in it, is no file,
+/// is open to others or holds no key. One that is not there may still be made. Changes nothing.
+///
+/// # Errors
+/// `InDataDir`, `Exposed`, `Malformed`, or `Failed` if it cannot be read.
+pub fn check_key_file(data_dir: &Path, key_file: &Path) -> Result<(), KeyError> {
     if lies_in(key_file, data_dir) {
         return Err(KeyError::InDataDir { key_file: key_file.to_owned() });
     }
-    let failed = |doing, source| KeyError::Failed { doing, path: remembered.to_owned(), source };
-    let known = match fs::read_to_string(remembered) {
-        Ok(known) => Some(known),
-        Err(error) if error.kind() == ErrorKind::NotFound => None,
-        Err(error) => return Err(failed("read the fingerprint of the key in", error)),
-    };
-    let (key_file, data_dir) = (key_file.to_owned(), data_dir.to_owned());
+    let is_missing = MasterKey::load(key_file)?.is_none();
+    // No key is made at the end of a link that leads nowhere.
+    if is_missing && fs::symlink_metadata(key_file).is_ok() {
+        return Err(KeyError::Malformed { key_file: key_file.to_owned() });
+    }
+    Ok(())
+}
+
+/// The key of a data directory: the one that it remembers, or, where nothing `may_be_sealed` yet, the first one that it sees.
+/// Where something may be sealed and nothing is remembered, no key is made, and none is remembered before it is proven.
+pub(crate) fn key_of(
+    data_dir: &Path,
+    remembered: &Path,
+    key_file: &Path,
+    may_be_sealed: bool,
+) -> Result<MasterKey, KeyError> {
+    check_key_file(data_dir, key_file)?;
+    let known = fingerprint_in(remembered)?;
+    let key = MasterKey::load(key_file)?;
+    let missing = || KeyError::Missing { key_file: key_file.to_owned(), data_dir: data_dir.to_owned() };
     match known {
-        Some(known) => match MasterKey::load(&key_file)? {
-            None => Err(KeyError::Missing { key_file, data_dir }),
-            Some(key) if key.fingerprint() != known.trim_end() => Err(KeyError::Other { key_file, data_dir }),
-            Some(key) => Ok(key),
+        Some(known) => match key.ok_or_else(missing)? {
+            key if key.fingerprint() == known => Ok(key),
+            _ => Err(KeyError::Other { key_file: key_file.to_owned(), data_dir: data_dir.to_owned() }),
         },
+        None if may_be_sealed => {
+            let key = key.ok_or_else(missing)?;
+            tracing::warn!(
+                file = %remembered.display(),
+                "the fingerprint of the master key is lost; it is written anew when the key has opened something"
+            );
+            Ok(key)
+        }
         None => {
-            let key = MasterKey::load_or_create(&key_file)?;
-            replace_file(remembered, format!("{}\n", key.fingerprint()).as_bytes())
-                .map_err(|error| failed("write the fingerprint of the key to", error))?;
+            let key = key.map_or_else(|| MasterKey::load_or_create(key_file), Ok)?;
+            remember(remembered, &key)?;
             Ok(key)
         }
     }
 }
 
-/// Whether the nearest existing directory of the path is the directory, or in it.
+/// Writes the fingerprint of the key, unless it is there.
+pub(crate) fn remember(remembered: &Path, key: &MasterKey) -> Result<(), KeyError> {
+    let fingerprint = key.fingerprint();
+    if fingerprint_in(remembered)?.as_ref() == Some(&fingerprint) {
+        return Ok(());
+    }
+    replace_file(remembered, format!("{fingerprint}\n").as_bytes()).map_err(|source| KeyError::Failed {
+        doing: "write the fingerprint of the key to",
+        path: remembered.to_owned(),
+        source,
+    })
+}
+
+/// What is remembered; `None` where nothing is, or something that never was a fingerprint.
+fn fingerprint_in(remembered: &Path) -> Result<Option<String>, KeyError> {
+    match fs::read(remembered) {
+        Ok(text) => {
+            let text = String::from_utf8_lossy(&text).trim_end().to_owned();
+            let is_whole = text.len() == FINGERPRINT_DIGITS && text.bytes().all(|digit| digit.is_ascii_hexdigit());
+            Ok(is_whole.then_some(text))
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(source) => {
+            let doing = "read the fingerprint of the key in";
+            Err(KeyError::Failed { doing, path: remembered.to_owned(), source })
+        }
+    }
+}
+
+/// Whether the path is the directory or in it, as it is written or where its links lead; neither need be there.
 fn lies_in(path: &Path, directory: &Path) -> bool {
-    let Ok(path) = std::path::absolute(path) else { return false };
-    let Ok(directory) = directory.canonicalize() else { return false };
-    path.starts_with(&directory)
-        || path
-            .ancestors()
-            .find_map(|above| above.canonicalize().ok())
-            .is_some_and(|above| above.starts_with(directory))
+    let (Ok(path), Ok(directory)) = (std::path::absolute(path), std::path::absolute(directory)) else { return false };
+    let place = destination(&directory, LINKS_MAX);
+    path.starts_with(&directory) || path.starts_with(&place) || destination(&path, LINKS_MAX).starts_with(place)
+}
+
+/// Where an absolute path leads, through links to what is not there as well.
+fn destination(path: &Path, links_left: usize) -> PathBuf {
+    if let Ok(found) = path.canonicalize() {
+        return found;
+    }
+    let Some(above) = path.parent() else { return path.to_owned() };
+    let above = destination(above, links_left);
+    // Only `..` has no name.
+    let Some(name) = path.file_name() else { return above.parent().unwrap_or(&above).to_owned() };
+    let place = above.join(name);
+    match fs::read_link(&place) {
+        Ok(target) if links_left > 0 => destination(&above.join(target), links_left - 1),
+        _ => place,
+    }
 }
 
 /// Makes the file whole or not at all, and never in place of another.

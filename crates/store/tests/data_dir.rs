@@ -1,9 +1,10 @@
 //! The data directory: one process, one clear message for each way it cannot be opened, nothing damaged.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -185,6 +186,99 @@ fn an_interrupted_first_start_is_taken_up_again() {
 }
 
 #[test]
+fn a_first_start_that_was_cut_off_at_its_database_is_taken_up_again() {
+    type CutOff = fn(&Path);
+    let cut_off: [CutOff; 3] = [
+        |database| fs::remove_file(database).expect("removed"),
+        |database| fs::write(database, "").expect("written"),
+        |database| without_tables(database),
+    ];
+    for cut_off in cut_off {
+        let folder = folder();
+        make(folder.path());
+        fs::remove_dir(folder.path().join("blobs/.new")).expect("made last");
+        cut_off(&folder.path().join("state.db"));
+        open(folder.path()).expect("opens");
+    }
+}
+
+#[tokio::test]
+async fn a_lost_database_is_never_replaced_by_an_empty_one() {
+    type Lose = fn(&Path);
+    let lost: [(Lose, &str); 3] = [
+        (|database| fs::remove_file(database).expect("removed"), "is missing"),
+        (|database| fs::write(database, "").expect("written"), "is empty"),
+        (|database| without_tables(database), "holds nothing"),
+    ];
+    for (lose, what) in lost {
+        let folder = folder();
+        let path = folder.path().canonicalize().expect("there").join("data");
+        let data_dir = open(&path).expect("opens");
+        put(&*data_dir.store(), "kept").await;
+        let package = BlobKey::new("packages", "sha256-0a").expect("a key");
+        data_dir.blobs().put(&package, BlobSource::Bytes("x".into()), BlobCondition::Any).await.expect("puts");
+        data_dir.close().await;
+        // Each of these alone shows that there was a database.
+        for (number, mark) in ["KEY", "blobs/packages", "segments/lines"].into_iter().enumerate() {
+            let copy = folder.path().canonicalize().expect("there").join(number.to_string());
+            copy_all(&path, &copy);
+            for folder in ["blobs", "segments"].iter().filter(|folder| !mark.starts_with(**folder)) {
+                fs::remove_dir_all(copy.join(folder)).expect("removed");
+            }
+            match mark {
+                "KEY" => fs::write(copy.join(mark), "0a\n").expect("written"),
+                _ => fs::create_dir_all(copy.join(mark)).expect("made"),
+            }
+            lose(&copy.join("state.db"));
+            let before = files(&copy);
+            let refused = open(&copy).err().unwrap_or_else(|| panic!("opened, though the database {what}"));
+            assert!(matches!(refused, OpenError::Damaged { .. }));
+            let expected = format!(
+                "the data directory {} is damaged: its database {what}: restore state.db (and state.db-wal, if there \
+                    was one) from a backup, or name another directory",
+                copy.display()
+            );
+            assert_eq!(Chain(&refused).to_string(), expected);
+            assert_eq!(files(&copy), before, "nothing was changed");
+            fs::copy(path.join("state.db"), copy.join("state.db")).expect("restored");
+            assert_eq!(get(&*open(&copy).expect("opens again").store()).await, Some("kept".into()));
+        }
+    }
+}
+
+/// What is left of a database when its log, in which the tables were, is gone.
+fn without_tables(database: &Path) {
+    fs::write(database, "").expect("written");
+    let database = rusqlite::Connection::open(database).expect("opens");
+    database.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(())).expect("changes");
+}
+
+fn copy_all(from: &Path, to: &Path) {
+    fs::create_dir(to).expect("made");
+    for entry in fs::read_dir(from).expect("there").map(|entry| entry.expect("read")) {
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy_all(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).expect("copied");
+        }
+    }
+}
+
+/// Every file with its content, but the lock, which names who tried last.
+fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    for path in fs::read_dir(folder).expect("there").map(|entry| entry.expect("read").path()) {
+        if path.is_dir() {
+            found.extend(files(&path));
+        } else if !path.ends_with("LOCK") {
+            found.insert(path.clone(), fs::read(&path).expect("read"));
+        }
+    }
+    found
+}
+
+#[test]
 fn an_unreadable_directory_is_named() {
     let folder = folder();
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("chmod");
@@ -337,6 +431,84 @@ fn the_directory_accepts_only_the_key_that_it_remembers() {
     assert_eq!(refuse(&path.join("deep/key")), inside);
     symlink(&path, folder.path().join("link")).expect("linked");
     assert!(refuse(&folder.path().join("link/key")).contains("lies inside"));
+}
+
+#[tokio::test]
+async fn a_directory_that_forgot_its_key_takes_no_new_one_and_remembers_only_a_proven_one() {
+    // Gone, or cut off.
+    for left in [None, Some(""), Some("0a0b\n")] {
+        let folder = folder();
+        let path = folder.path().canonicalize().expect("there").join("data");
+        let [right, wrong, nowhere] = ["right", "wrong", "nowhere"].map(|name| folder.path().join(name));
+        let data_dir = open(&path).expect("opens");
+        let key = data_dir.master_key(&right).expect("makes one");
+        put(&*data_dir.store(), key.seal(b"context", b"secret")).await;
+        data_dir.close().await;
+        let remembered = fs::read(path.join("KEY")).expect("remembered at once, while nothing is sealed");
+        match left {
+            Some(left) => fs::write(path.join("KEY"), left).expect("written"),
+            None => fs::remove_file(path.join("KEY")).expect("removed"),
+        }
+        let forgotten = fs::read(path.join("KEY")).ok();
+
+        let data_dir = open(&path).expect("opens");
+        let refused = data_dir.master_key(&nowhere).expect_err("refused").to_string();
+        assert!(refused.contains("put the file back"), "{refused}");
+        assert!(!nowhere.exists(), "no key takes the place of a lost one");
+        store::MasterKey::load_or_create(&wrong).expect("makes another");
+        let sealed = get(&*data_dir.store()).await.expect("there");
+        let unproven = data_dir.master_key(&wrong).expect("taken, to be proven");
+        assert!(unproven.unseal(b"context", &sealed).is_err());
+        assert_eq!(fs::read(path.join("KEY")).ok(), forgotten, "no key is remembered before it is proven");
+
+        let proven = data_dir.master_key(&right).expect("not locked out");
+        assert_eq!(**proven.unseal(b"context", &sealed).expect("opens"), *b"secret");
+        data_dir.remember_key(&proven).expect("remembered");
+        assert_eq!(fs::read(path.join("KEY")).expect("there"), remembered);
+        assert!(data_dir.master_key(&wrong).is_err());
+    }
+}
+
+#[test]
+fn a_key_file_that_cannot_serve_is_refused_before_anything_is_made() {
+    let folder = folder();
+    let base = folder.path().canonicalize().expect("there");
+    let data = base.join("data");
+    symlink(&data, base.join("to-data")).expect("linked");
+    symlink(data.join("key"), base.join("to-key")).expect("linked");
+    symlink("to-key", base.join("to-link")).expect("linked");
+    symlink(base.join("nothing"), base.join("to-nothing")).expect("linked");
+    symlink("loop", base.join("loop")).expect("linked");
+    fs::write(base.join("text"), "no key").expect("written");
+    fs::set_permissions(base.join("text"), fs::Permissions::from_mode(0o600)).expect("chmod");
+    assert!(Command::new("mkfifo").args(["-m", "600"]).arg(base.join("pipe")).status().expect("runs").success());
+    for is_made in [false, true] {
+        if is_made {
+            make(&data);
+        }
+        let look = || (fs::read_dir(&base).expect("there").count(), is_made.then(|| files(&data)));
+        let before = look();
+        let check = |key_file: &str, expected: &str| {
+            let found = store::seal::check_key_file(&data, &base.join(key_file));
+            let found = found.map_or_else(|refused| refused.to_string(), |()| "fine".to_owned());
+            assert!(found.contains(expected), "{key_file}, made: {is_made}: {found}");
+        };
+        for inside in
+            ["data", "data/key", "data/a/../b", "to-data/key", "to-key", "to-link", "a/../data/key", "./data/x"]
+        {
+            check(inside, "lies inside the data directory");
+        }
+        for other in ["/dev/null", "text", "pipe", "to-nothing", "."] {
+            check(other, "holds no key");
+        }
+        for unreadable in ["loop", "text/below"] {
+            check(unreadable, "read the key file");
+        }
+        for fine in ["key", "deep/key", "data-key"] {
+            check(fine, "fine");
+        }
+        assert_eq!(look(), before, "nothing was made");
+    }
 }
 
 #[tokio::test]

@@ -37,7 +37,7 @@ async fn nothing_runs_while_nothing_happens() {
     batch.put(&Shard::new(&["s"]).key(&["k"]), "x");
     data_dir.store().commit(batch).await.expect("commits");
     segments.append("s".into(), Timestamp::EPOCH, "x".into()).expect("taken");
-    segments.flush().await;
+    segments.flush().await.expect("written");
     // The last sync and checkpoint may still be under way; then there is silence.
     let mut silence = 0;
     for _ in 0..50 {

@@ -49,9 +49,18 @@ impl Fixture {
 
     /// Waits until all but the segment that is written to are sealed.
     async fn sealed(&self) {
+        self.wait(|fixture| fixture.files("raw").len() <= 1).await;
+    }
+
+    async fn wait(&self, until: impl Fn(&Self) -> bool) {
         let deadline = Instant::now() + Duration::from_secs(20);
-        while self.files("raw").len() > 1 {
-            assert!(Instant::now() < deadline, "segments were not sealed");
+        while !until(self) {
+            assert!(
+                Instant::now() < deadline,
+                "nothing came of it: {:?} {:?}",
+                self.files("raw"),
+                self.files("sealed")
+            );
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     }
@@ -64,7 +73,7 @@ impl Fixture {
         for n in range {
             append(self.segments(), "s", u64::from(n), n.to_string());
         }
-        self.segments().flush().await;
+        self.segments().flush().await.expect("written");
     }
 }
 
@@ -103,9 +112,9 @@ fn numbers(range: std::ops::Range<u32>) -> Vec<String> {
 #[tokio::test]
 async fn what_was_appended_before_a_flush_is_read_after_it() {
     let mut fixture = Fixture::new(SegmentOptions { linger: Duration::from_secs(60), ..SegmentOptions::default() });
-    fixture.segments().flush().await;
+    fixture.segments().flush().await.expect("written");
     append(fixture.segments(), "s", 1, "a");
-    fixture.segments().flush().await;
+    fixture.segments().flush().await.expect("written");
     assert_eq!(fixture.all().await, ["a"]);
     append(fixture.segments(), "s", 1, "b");
     fixture.close().await;
@@ -134,7 +143,7 @@ async fn everything_stays_readable_while_it_is_sealed_and_after_restarts() {
 }
 
 #[tokio::test]
-async fn a_torn_end_is_cut_at_the_last_whole_entry() {
+async fn a_torn_end_is_cut_and_damage_before_it_hides_only_itself() {
     let mut fixture = Fixture::new(SegmentOptions::default());
     fixture.append(0..3).await;
     fixture.close().await;
@@ -142,32 +151,37 @@ async fn a_torn_end_is_cut_at_the_last_whole_entry() {
     let whole = fs::read(&path).expect("read");
     let frame = (whole.len() - 8) / 3;
     for length in 0..=whole.len() {
-        let left = length.saturating_sub(8) / frame;
-        check_damage(&mut fixture, &path, &whole[..length], left).await;
+        let left = u32::try_from(length.saturating_sub(8) / frame).expect("few");
+        check_damage(&mut fixture, &path, &whole[..length], &numbers(0..left)).await;
     }
     for at in 0..whole.len() {
         let mut changed = whole.clone();
         changed[at] ^= 0x40;
-        let left = if at < 8 { 0 } else { (at - 8) / frame };
-        check_damage(&mut fixture, &path, &changed, left).await;
+        let hit = at.checked_sub(8).map(|at| (at / frame).to_string());
+        let left: Vec<_> = numbers(0..3).into_iter().filter(|number| hit.as_ref() != Some(number)).collect();
+        check_damage(&mut fixture, &path, &changed, &left).await;
+    }
+    for (from, to, left) in [(0, 9, 1..3), (8, 8 + frame + 1, 2..3), (9 + frame, 9 + 2 * frame, 0..1)] {
+        let mut zeroed = whole.clone();
+        zeroed[from..to].fill(0);
+        check_damage(&mut fixture, &path, &zeroed, &numbers(left)).await;
     }
     let mut garbage = whole.clone();
     garbage.extend([0xFF; 100]);
-    check_damage(&mut fixture, &path, &garbage, 3).await;
+    check_damage(&mut fixture, &path, &garbage, &numbers(0..3)).await;
     let mut zeros = whole.clone();
     zeros.resize(whole.len() + 5000, 0);
-    check_damage(&mut fixture, &path, &zeros, 3).await;
+    check_damage(&mut fixture, &path, &zeros, &numbers(0..3)).await;
 }
 
-/// Opens with this content, of which so many entries are whole; then appends, and everything is there again later.
-async fn check_damage(fixture: &mut Fixture, path: &Path, content: &[u8], left: usize) {
+/// Opens with this content, of which these entries are whole; then appends, and everything is there again later.
+async fn check_damage(fixture: &mut Fixture, path: &Path, content: &[u8], left: &[String]) {
     fs::write(path, content).expect("written");
     fixture.open();
-    let left = u32::try_from(left).expect("few");
-    assert_eq!(fixture.all().await, numbers(0..left));
+    assert_eq!(fixture.all().await, left);
     let before = read(fixture.segments(), SegmentScan::new(Streams::Prefix(Bytes::new()))).await;
     append(fixture.segments(), "s", 9, "new");
-    fixture.segments().flush().await;
+    fixture.segments().flush().await.expect("written");
     let after = read(fixture.segments(), SegmentScan::new(Streams::Prefix(Bytes::new()))).await;
     assert_eq!(after.len(), before.len() + 1);
     assert!(after.windows(2).all(|pair| pair[0].position < pair[1].position));
@@ -175,6 +189,70 @@ async fn check_damage(fixture: &mut Fixture, path: &Path, content: &[u8], left: 
     fixture.open();
     assert_eq!(read(fixture.segments(), SegmentScan::new(Streams::Prefix(Bytes::new()))).await, after);
     fixture.close().await;
+}
+
+#[tokio::test]
+async fn one_changed_bit_in_a_large_segment_costs_one_entry() {
+    let mut fixture = Fixture::new(SegmentOptions::default());
+    let line = |n: u32| format!("{n} {}", "x".repeat((n * 7919 % 20_000) as usize));
+    for n in 0..300 {
+        append(fixture.segments(), "s", n.into(), line(n));
+    }
+    fixture.close().await;
+    let path = fixture.files("raw").remove(0);
+    let whole = fs::read(&path).expect("read");
+    let mut begins = vec![8];
+    while let Some(header) = whole.get(begins[begins.len() - 1]..).and_then(|rest| rest.first_chunk::<4>()) {
+        begins.push(begins[begins.len() - 1] + 8 + u32::from_le_bytes(*header) as usize);
+    }
+    // In the length (longer and shorter, possible or not), the checksum, the position and the payload.
+    for (hit, at, bit) in
+        [(0, 0, 1), (1, 0, 0x80), (150, 1, 1), (151, 3, 0x40), (152, 5, 1), (153, 9, 1), (298, 400, 1)]
+    {
+        let mut changed = whole.clone();
+        changed[begins[hit] + at] ^= bit;
+        fs::write(&path, &changed).expect("written");
+        fixture.open();
+        let hit = u32::try_from(hit).expect("few");
+        let left: Vec<_> = (0..300).filter(|n| *n != hit).map(line).collect();
+        assert_eq!(fixture.all().await, left, "entry {hit}, byte {at}");
+        let stats = fixture.segments().stats();
+        assert_eq!((stats.bytes_lost, stats.bytes_cut), (27 + line(hit).len() as u64, 0));
+        fixture.close().await;
+        assert_eq!(fs::read(&path).expect("read"), changed, "the file is kept as it is");
+    }
+}
+
+#[tokio::test]
+async fn a_payload_that_looks_like_entries_is_not_taken_for_them() {
+    let mut fixture = Fixture::new(SegmentOptions::default());
+    fixture.append(0..1).await;
+    let last = read(fixture.segments(), SegmentScan::new(Streams::One("s".into()))).await[0].position.0;
+    // An entry far ahead, which would hide those that follow, and one that would come twice.
+    for forged in [last + 1_000_000, last] {
+        let begin = fs::read(&fixture.files("raw")[0]).expect("read").len();
+        let payload = [&[b'x'; 40][..], &frame(forged, b"someone else", b"forged")].concat();
+        append(fixture.segments(), "s", 1, payload);
+        append(fixture.segments(), "s", 2, "after");
+        fixture.segments().flush().await.expect("written");
+        fixture.close().await;
+        let path = fixture.files("raw").remove(0);
+        let mut changed = fs::read(&path).expect("read");
+        changed[begin + 2] ^= 1;
+        fs::write(&path, changed).expect("written");
+        fixture.open();
+        let found = fixture.all().await;
+        assert!(!found.iter().any(|text| text.contains("forged")), "{found:?}");
+        assert_eq!(found.last().map(String::as_str), Some("after"));
+    }
+}
+
+/// A frame as it lies in a raw file.
+fn frame(position: u64, stream: &[u8], payload: &[u8]) -> Vec<u8> {
+    let name = u16::try_from(stream.len()).expect("short").to_le_bytes();
+    let body = [&position.to_le_bytes()[..], &0u64.to_le_bytes(), &name, stream, payload].concat();
+    let length = u32::try_from(body.len()).expect("short").to_le_bytes();
+    [&length[..], &crc32fast::hash(&body).to_le_bytes(), &body].concat()
 }
 
 #[tokio::test]
@@ -241,6 +319,61 @@ async fn old_segments_are_deleted_by_size_and_by_age() {
     assert_eq!(fixture.all().await, left);
 }
 
+/// A segment of 0..50 that cannot be sealed, followed by two that can; its path and what stands in its way.
+async fn with_one_unsealed(options: SegmentOptions) -> (Fixture, PathBuf, PathBuf) {
+    let fixture = Fixture::new(options);
+    fixture.append(0..50).await;
+    let unsealed = fixture.files("raw").remove(0);
+    let obstacle = unsealed.with_extension("sealed.new");
+    fs::create_dir(&obstacle).expect("made");
+    for n in 1..4 {
+        fixture.append(n * 50..n * 50 + 50).await;
+    }
+    fixture.wait(|fixture| fixture.files("sealed").len() == 2).await;
+    assert!(unsealed.exists());
+    assert_eq!(fixture.all().await, numbers(0..200), "readable as before");
+    (fixture, unsealed, obstacle)
+}
+
+#[tokio::test]
+async fn a_segment_that_cannot_be_sealed_is_deleted_like_the_others() {
+    let (fixture, unsealed, _) = with_one_unsealed(small()).await;
+    assert_eq!(fixture.segments().retire(Timestamp::from_micros(49)).await.expect("deletes"), 0);
+    assert_eq!(fixture.segments().retire(Timestamp::from_micros(50)).await.expect("deletes"), 1);
+    assert!(!unsealed.exists());
+    assert_eq!(fixture.all().await, numbers(50..200));
+
+    let (fixture, unsealed, _) = with_one_unsealed(SegmentOptions { retain_bytes: 8000, ..small() }).await;
+    for n in 4..20 {
+        fixture.append(n * 50..n * 50 + 50).await;
+    }
+    fixture.sealed().await;
+    assert!(!unsealed.exists());
+    let left = fixture.all().await;
+    assert_eq!(left, numbers(1000 - left.len() as u32..1000), "the oldest go first");
+}
+
+#[tokio::test]
+async fn a_seal_that_failed_is_tried_again_with_the_next() {
+    let (fixture, _, obstacle) = with_one_unsealed(small()).await;
+    fs::remove_dir(obstacle).expect("removed");
+    fixture.append(200..250).await;
+    fixture.sealed().await;
+    assert_eq!(fixture.all().await, numbers(0..250));
+}
+
+#[tokio::test]
+async fn what_is_written_after_a_failed_seal_and_a_restart_comes_last() {
+    let (mut fixture, _, obstacle) = with_one_unsealed(small()).await;
+    fixture.close().await;
+    fs::remove_dir(obstacle).expect("removed");
+    // As if the disk had been full when the next one was to be made.
+    fs::remove_file(fixture.files("raw").pop().expect("one was written to")).expect("removed");
+    fixture.open();
+    fixture.append(150..151).await;
+    assert_eq!(fixture.all().await, numbers(0..151));
+}
+
 #[tokio::test]
 async fn positions_are_not_given_twice_even_if_everything_was_deleted() {
     let mut fixture = Fixture::new(small());
@@ -250,7 +383,7 @@ async fn positions_are_not_given_twice_even_if_everything_was_deleted() {
     fixture.close().await;
     fixture.open();
     append(fixture.segments(), "s", 1, "later");
-    fixture.segments().flush().await;
+    fixture.segments().flush().await.expect("written");
     let later = SegmentScan { after: Some(last), ..everything() };
     assert_eq!(read(fixture.segments(), later).await.iter().map(text).collect::<Vec<_>>(), ["later"]);
 }
@@ -263,11 +396,77 @@ async fn what_comes_too_fast_or_too_large_is_dropped_and_counted() {
     assert_eq!(try_append(PAYLOAD_BYTES_MAX + 1), Err(Dropped::TooLarge));
     assert_eq!(try_append(5000), Err(Dropped::QueueFull));
     try_append(1000).expect("taken");
-    fixture.segments().flush().await;
+    fixture.segments().flush().await.expect("written");
     try_append(3000).expect("there is room again");
-    fixture.segments().flush().await;
+    fixture.segments().flush().await.expect("written");
     let stats = fixture.segments().stats();
     assert_eq!((stats.written, stats.dropped), (2, 2));
+}
+
+/// Lets no segment be made, until the path is put back.
+fn take_folder_away(fixture: &Fixture) -> (PathBuf, PathBuf) {
+    let (folder, away) = (fixture.folder.path().join("segments/lines"), fixture.folder.path().join("segments/away"));
+    fs::rename(&folder, &away).expect("moved");
+    (away, folder)
+}
+
+#[tokio::test]
+async fn what_the_disk_refuses_waits_within_its_bound_and_is_written_when_it_can() {
+    let fixture = Fixture::new(SegmentOptions { queue_bytes_max: 4000, ..SegmentOptions::default() });
+    let (data_dir, segments) = fixture.open.as_ref().expect("open");
+    let (away, folder) = take_folder_away(&fixture);
+    append(segments, "s", 0, "0");
+    let refused = segments.flush().await.expect_err("refused").to_string();
+    assert_eq!(refused, "write the segments lines");
+    let mut taken = 1;
+    while segments.append("s".into(), Timestamp::EPOCH, taken.to_string().into()).is_ok() {
+        taken += 1;
+        // What is being written keeps its room, so that the bound holds however often it is tried.
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert!((100..150).contains(&taken), "{taken} entries of 28 to 30 bytes in 4000");
+    assert!(segments.is_failing());
+    let trouble = "write the segments lines: No such file or directory (os error 2)";
+    assert_eq!((segments.trouble().as_deref(), data_dir.trouble().as_deref()), (Some(trouble), Some(trouble)));
+    assert!(segments.flush_within(Duration::from_millis(50)).await.is_err(), "nobody waits for ever");
+    assert!(segments.sync().await.is_err());
+    let stats = segments.stats();
+    assert_eq!((stats.written, stats.dropped), (0, 1), "only what was refused is dropped");
+
+    let (late, back) = tokio::join!(segments.flush_within(Duration::from_secs(60)), async {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        fs::rename(away, folder)
+    });
+    back.expect("put back");
+    late.expect("written at last");
+    assert_eq!(fixture.all().await, numbers(0..taken));
+    assert_eq!((segments.is_failing(), segments.trouble(), data_dir.trouble()), (false, None, None));
+    let stats = segments.stats();
+    assert_eq!((stats.written, stats.dropped), (u64::from(taken), 1));
+    fixture.append(taken..taken + 100).await;
+    assert_eq!(fixture.all().await, numbers(0..taken + 100));
+}
+
+#[tokio::test]
+async fn a_close_does_not_wait_for_a_disk_that_refuses_and_counts_what_it_drops() {
+    let mut fixture = Fixture::new(SegmentOptions::default());
+    let segments = Arc::clone(&fixture.open.as_ref().expect("open").1);
+    let (away, folder) = take_folder_away(&fixture);
+    for n in 0..3 {
+        append(&segments, "s", 0, n.to_string());
+    }
+    segments.flush().await.expect_err("refused");
+    append(&segments, "s", 0, "behind");
+    let begun = Instant::now();
+    fixture.close().await;
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    let stats = segments.stats();
+    assert_eq!((stats.written, stats.dropped), (0, 4));
+    assert!(segments.flush_within(Duration::from_secs(60)).await.is_err(), "dropped is not written");
+    fs::rename(away, folder).expect("put back");
+    fixture.open();
+    fixture.append(4..5).await;
+    assert_eq!(fixture.all().await, ["4"]);
 }
 
 #[tokio::test]
@@ -276,7 +475,7 @@ async fn nothing_is_taken_after_a_close() {
     let segments = Arc::clone(&fixture.open.as_ref().expect("open").1);
     fixture.close().await;
     assert_eq!(segments.append("s".into(), Timestamp::EPOCH, "x".into()), Err(Dropped::Closed));
-    segments.flush().await;
+    segments.flush().await.expect("written");
 }
 
 #[tokio::test]
@@ -287,7 +486,7 @@ async fn one_call_does_a_bounded_amount_of_work() {
     for n in 0..1000 {
         append(fixture.segments(), "s", (n % 2) * 100, payload.clone());
     }
-    fixture.segments().flush().await;
+    fixture.segments().flush().await.expect("written");
     for newest_first in [false, true] {
         let everything = SegmentScan::new(Streams::One("s".into()));
         let between = SegmentScan {
@@ -357,10 +556,10 @@ proptest! {
             for (n, (stream, at, size)) in lines.iter().enumerate() {
                 append(fixture.segments(), stream, *at, format!("{n} {}", "x".repeat(*size)));
                 if n % 40 == 0 {
-                    fixture.segments().flush().await;
+                    fixture.segments().flush().await.expect("written");
                 }
             }
-            fixture.segments().flush().await;
+            fixture.segments().flush().await.expect("written");
             if restart {
                 fixture.close().await;
                 fixture.open();

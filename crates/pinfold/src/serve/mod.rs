@@ -69,6 +69,7 @@ pub async fn start(settings: Settings) -> anyhow::Result<Running> {
     // The port first: that it is taken must be known before anything is made.
     let listener = gateway::bind(settings.listen).await.map_err(|error| in_use(error, &settings))?;
     let address = listener.local_addr().context("ask for the listener's address")?;
+    store::seal::check_key_file(&settings.data_dir, &settings.key_file)?;
     let data_dir = DataDir::open(&settings.data_dir, DataDirOptions::default())?;
     let master = Arc::new(data_dir.master_key(&settings.key_file)?);
     let segments = |name: &str| {
@@ -106,6 +107,8 @@ pub async fn start(settings: Settings) -> anyhow::Result<Running> {
 
     let identity = Identity::open(data_dir.store(), master.clone(), settings.account, clock.as_ref(), entropy.as_ref());
     let identity = Arc::new(identity.await?);
+    // Its secrets were opened with the key, or it has none yet.
+    data_dir.remember_key(&master)?;
     let (catalogue, changes) = Catalogue::open(CatalogueParts {
         store: data_dir.store(),
         blobs: data_dir.blobs(),

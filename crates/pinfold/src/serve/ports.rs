@@ -83,7 +83,9 @@ impl LogStreams for GuestLogs {
     }
 
     fn written(&self) -> BoxFuture<'_, ()> {
-        Box::pin(self.0.written())
+        Box::pin(async {
+            self.0.written().await;
+        })
     }
 }
 

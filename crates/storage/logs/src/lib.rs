@@ -46,6 +46,7 @@ pub use types::{
     Rejected, Stream, StreamEvents, StreamOrder, Streams,
 };
 
+use limits::WRITTEN_WAIT_MAX;
 use shared::Shared;
 
 /// What logs are built on.
@@ -95,7 +96,8 @@ impl Logs {
         {
             tracing::error!("close the logs: {panicked}");
         }
-        self.shared.segments.flush().await;
+        // What the disk refuses waits on, until the data directory is closed.
+        let _ = self.shared.segments.flush().await;
     }
 
     /// Where the lines of a function's instance go: group and stream are created by the first line, in the background.
@@ -111,9 +113,11 @@ impl Logs {
     }
 
     /// Returns when every line taken so far survives the death of the process, though not yet a power cut. Waits at most
-    /// two seconds for groups and streams that are being created.
-    pub async fn written(&self) {
-        self.shared.settled().await;
+    /// two seconds for groups and streams that are being created, and as long for a disk that does not take lines; `false`
+    /// if some are not written then, but wait.
+    pub async fn written(&self) -> bool {
+        let opened = self.shared.doors_opened().await;
+        self.shared.segments.flush_within(WRITTEN_WAIT_MAX).await.is_ok() && opened
     }
 
     /// Stores one line, without waiting. For more than one, keep the handle of [`Logs::stream`].

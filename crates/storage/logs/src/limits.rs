@@ -57,6 +57,8 @@ pub const WAITING_BYTES_MAX: usize = 64 * MIB;
 pub const OPENING_AT_ONCE_MAX: usize = 256;
 /// A read waits this long for streams that are just being created, so that a function's first lines are found at once.
 pub const SETTLE_WAIT_MAX: Duration = Duration::from_secs(2);
+/// Whoever must know that lines are written waits so long for a disk that does not take them.
+pub const WRITTEN_WAIT_MAX: Duration = Duration::from_secs(2);
 /// Changed times and sizes of streams are written after so long.
 pub const STATISTICS_EVERY: Duration = Duration::from_secs(5);
 /// Streams whose statistics are written in one commit.

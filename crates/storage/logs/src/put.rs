@@ -21,7 +21,7 @@ impl Logs {
     ///
     /// # Errors
     /// `Invalid` for a batch that breaks a rule as a whole, `NoGroup`, `NoStream`, `Busy` if the writer is behind (then a
-    /// part may be stored).
+    /// part may be stored), `Storage` if the disk fails or is full.
     pub async fn put_events(
         &self,
         home: &Home,
@@ -37,6 +37,11 @@ impl Logs {
         let now = shared.now();
         let (rejected, taken) = judge(events, now, retention_days);
         let door = shared.door(home, group, stream);
+        // Refused as a whole while the disk takes nothing: it would be kept, though the caller is told that it failed.
+        if shared.segments.is_failing() {
+            let taken = shared.segments.flush_within(PUT_WAIT_MAX).await;
+            taken.map_err(|error| LogsError::Storage(Box::new(error)))?;
+        }
         let mut waiting = &events[taken];
         loop {
             {
@@ -65,7 +70,7 @@ impl Logs {
                 shared.segments.sync().await.map_err(|error| LogsError::Storage(Box::new(error)))?;
                 return Ok(rejected);
             }
-            shared.segments.flush().await;
+            let _ = shared.segments.flush_within(deadline.saturating_duration_since(tokio::time::Instant::now())).await;
             if tokio::time::Instant::now() >= deadline {
                 return Err(LogsError::Busy);
             }

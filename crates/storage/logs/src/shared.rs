@@ -169,12 +169,18 @@ impl Shared {
         self.unsettled.send_modify(|count| *count = count.saturating_sub(1));
     }
 
-    /// Waits a little for doors that are being opened, then until the segments show all that was appended.
+    /// Waits a little for doors that are being opened, then until the segments show all that was appended, unless the disk
+    /// refuses it.
     pub(crate) async fn settled(&self) {
-        let mut unsettled = self.unsettled.subscribe();
         // A deadline instead of an error: what is not there yet is found by the next read.
-        let _ = tokio::time::timeout(SETTLE_WAIT_MAX, unsettled.wait_for(|count| *count == 0)).await;
-        self.segments.flush().await;
+        self.doors_opened().await;
+        let _ = self.segments.flush().await;
+    }
+
+    /// Waits a little for doors that are being opened; whether all are open.
+    pub(crate) async fn doors_opened(&self) -> bool {
+        let mut unsettled = self.unsettled.subscribe();
+        tokio::time::timeout(SETTLE_WAIT_MAX, unsettled.wait_for(|count| *count == 0)).await.is_ok()
     }
 
     /// Has the keeper write all statistics, so that descriptions show what was acknowledged.

@@ -9,12 +9,16 @@ mod schema;
 mod writer;
 
 use std::fmt;
-use std::fs::OpenOptions;
+use std::fs::{self, OpenOptions};
+use std::io::ErrorKind;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
+use base::chain::Chain;
 use base::sizes::MIB;
 use base::time::{Clock, SystemClock, Timestamp};
 use parking_lot::Mutex;
@@ -39,6 +43,8 @@ const WAITING_BATCHES_MAX: usize = 1024;
 const WAITING_BYTES_MAX: usize = 64 * MIB;
 /// Questions that wait for a reader.
 const WAITING_READS_MAX: usize = 256;
+/// A failed commit is shown for so long: whether what failed it lasts, only the next one can tell.
+const TROUBLE_SHOWN: Duration = Duration::from_secs(30);
 /// What a batch takes in the queue beside its bytes.
 const BATCH_OVERHEAD_BYTES: usize = 256;
 
@@ -70,11 +76,30 @@ pub(crate) enum OpenStoreError {
     Failed(#[source] Source),
 }
 
+/// Nothing is left of a database that was made before.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "its database {what}: restore state.db (and state.db-wal, if there was one) from a backup, or name another directory"
+)]
+struct LostDatabase {
+    what: &'static str,
+}
+
 /// The running store.
 pub(crate) struct EmbeddedStore {
     hints: Arc<Hints>,
+    condition: Arc<Condition>,
     waiting_bytes: Arc<Semaphore>,
     running: Mutex<Option<Running>>,
+}
+
+/// What the writer lets everybody see.
+#[derive(Debug, Default)]
+struct Condition {
+    /// Something was committed, ever.
+    was_used: AtomicBool,
+    /// When and why the last commit failed, if it did.
+    failed: Mutex<Option<(Instant, CommitError)>>,
 }
 
 /// What stands until the store is closed.
@@ -86,26 +111,32 @@ struct Running {
 }
 
 impl EmbeddedStore {
-    /// Opens or makes the database; the directory that holds it must be made durable by the caller.
-    pub(crate) fn open(path: &Path, options: &StoreOptions, lock: &Arc<LockFile>) -> Result<Self, OpenStoreError> {
+    /// Opens the database, or makes it if it `may_be_made`; the directory that holds it must be made durable by the caller.
+    pub(crate) fn open(
+        path: &Path,
+        may_be_made: bool,
+        options: &StoreOptions,
+        lock: &Arc<LockFile>,
+    ) -> Result<Self, OpenStoreError> {
         // SQLite would let everybody read what it makes, and gives the files beside it the rights of this one.
-        OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
+        OpenOptions::new().write(true).create(may_be_made).truncate(false).mode(0o600).open(path)?;
         let mut connection = schema::connect(path, Role::Writer)?;
-        schema::prepare(&mut connection)?;
+        schema::prepare(&mut connection, may_be_made)?;
         let readers = (0..options.readers.max(1)).map(|_| schema::connect(path, Role::Reader));
         let readers = readers.collect::<rusqlite::Result<Vec<_>>>()?;
         let checkpointer = schema::connect(path, Role::Checkpointer)?;
 
-        let hints = Arc::new(Hints::default());
+        let (hints, condition) = (Arc::new(Hints::default()), Arc::new(Condition::default()));
         let (commands, commanded) = mpsc::channel(WAITING_BATCHES_MAX);
         let (questions, questioned) = mpsc::channel(WAITING_READS_MAX);
         let (poke, checkpoints) = checkpoint::start(checkpointer, Arc::clone(lock))?;
-        let writer = Writer::new(connection, commanded, Arc::clone(&hints), poke, options)?;
+        let writer = Writer::new(connection, commanded, (Arc::clone(&hints), Arc::clone(&condition)), poke, options)?;
         let mut others = reader::start(readers, questioned, lock)?;
         others.push(checkpoints);
         let writer = writer.start(others, Arc::clone(lock))?;
         Ok(Self {
             hints,
+            condition,
             waiting_bytes: Arc::new(Semaphore::new(WAITING_BYTES_MAX)),
             running: Mutex::new(Some(Running { commands, questions, writer })),
         })
@@ -118,6 +149,21 @@ impl EmbeddedStore {
         if running.writer.join().is_err() {
             tracing::error!("the store's writer had panicked");
         }
+    }
+
+    /// Whether anything was ever committed.
+    pub(crate) fn was_used(&self) -> bool {
+        self.condition.was_used.load(Ordering::Relaxed)
+    }
+
+    /// Why the last commit failed, if that was a short while ago, or that nothing can be committed any more.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        if self.running.lock().as_ref().is_some_and(|running| running.writer.is_finished()) {
+            return Some(WriterDied.to_string());
+        }
+        let failed = self.condition.failed.lock();
+        let (_, error) = failed.as_ref().filter(|(at, _)| at.elapsed() < TROUBLE_SHOWN)?;
+        Some(Chain(error).to_string())
     }
 
     fn commands(&self) -> Option<mpsc::Sender<Command>> {
@@ -208,6 +254,17 @@ impl fmt::Debug for StoreOptions {
             .field("wal_pages_max", &self.wal_pages_max)
             .finish_non_exhaustive()
     }
+}
+
+/// Refuses a database that is gone or empty, before anything is done to what may be left beside it.
+pub(crate) fn check_kept(path: &Path) -> Result<(), OpenStoreError> {
+    let what = match fs::symlink_metadata(path) {
+        Ok(found) if found.is_file() && found.len() == 0 => "is empty",
+        Ok(_) => return Ok(()),
+        Err(error) if error.kind() == ErrorKind::NotFound => "is missing",
+        Err(error) => return Err(error.into()),
+    };
+    Err(OpenStoreError::Damaged(Arc::new(LostDatabase { what })))
 }
 
 /// The writer thread panicked.

@@ -189,7 +189,7 @@ mod tests {
     fn every_question_is_answered_from_an_index_without_sorting() {
         let folder = tempfile::tempdir().expect("a folder");
         let mut connection = schema::connect(&folder.path().join("db"), Role::Writer).expect("opens");
-        schema::prepare(&mut connection).expect("makes its tables");
+        schema::prepare(&mut connection, true).expect("makes its tables");
         let range = "SEARCH records USING PRIMARY KEY ((shard,name)>(?,?) AND (shard,name)<(?,?))";
         let cases = [
             (SCAN_FORWARD, range),

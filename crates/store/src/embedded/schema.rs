@@ -1,11 +1,12 @@
 //! The database file: how a connection is set up, its tables, and which version of them this binary knows.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
-use super::OpenStoreError;
+use super::{LostDatabase, OpenStoreError};
 
 /// Counts up with every change of the tables.
 const SCHEMA_VERSION: u32 = 1;
@@ -78,11 +79,14 @@ pub(super) fn connect(path: &Path, role: Role) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-/// Makes the tables where there are none, and refuses those of a newer binary.
-pub(super) fn prepare(writer: &mut Connection) -> Result<(), OpenStoreError> {
+/// Makes the tables where there are none and they `may_be_made`, and refuses those of a newer binary.
+pub(super) fn prepare(writer: &mut Connection, may_be_made: bool) -> Result<(), OpenStoreError> {
     let found: u32 = writer.pragma_query_value(None, "user_version", |row| row.get(0))?;
     if found > SCHEMA_VERSION {
         return Err(OpenStoreError::Newer { found, known: SCHEMA_VERSION });
+    }
+    if found == 0 && !may_be_made {
+        return Err(OpenStoreError::Damaged(Arc::new(LostDatabase { what: "holds nothing" })));
     }
     if found == 0 {
         let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;

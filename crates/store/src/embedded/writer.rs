@@ -1,8 +1,9 @@
 //! The one writer: takes all waiting batches into one transaction, makes it durable once, then answers each.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base::chain::Chain;
 use base::time::Clock;
@@ -13,7 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use super::apply::{self, NotApplied, signed, time, unsigned};
 use super::checkpoint::{Poke, WalPages, checkpoint};
 use super::remembered::{Fresh, Remembered};
-use super::{OpenStoreError, StoreOptions, commit_error, store_error};
+use super::{Condition, OpenStoreError, StoreOptions, commit_error, store_error};
 use crate::batch::{Batch, Committed, Revision, Sequence};
 use crate::data_dir::LockFile;
 use crate::error::{CommitError, StoreError};
@@ -56,6 +57,7 @@ pub(super) struct Writer {
     commands: mpsc::Receiver<Command>,
     clock: Arc<dyn Clock>,
     hints: Arc<Hints>,
+    condition: Arc<Condition>,
     poke: Poke,
     wal_pages: WalPages,
     checkpoint_pages: u32,
@@ -80,18 +82,20 @@ impl Writer {
     pub(super) fn new(
         mut connection: Connection,
         commands: mpsc::Receiver<Command>,
-        hints: Arc<Hints>,
+        (hints, condition): (Arc<Hints>, Arc<Condition>),
         poke: Poke,
         options: &StoreOptions,
     ) -> Result<Self, OpenStoreError> {
         let remembered = load_remembered(&connection)?;
         let wal_pages = WalPages::default();
         wal_pages.count(&mut connection)?;
+        condition.was_used.store(remembered.last_revision() > 0, Ordering::Relaxed);
         Ok(Self {
             connection,
             commands,
             clock: Arc::clone(&options.clock),
             hints,
+            condition,
             poke,
             wal_pages,
             checkpoint_pages: options.checkpoint_pages,
@@ -177,6 +181,7 @@ impl Writer {
                 self.poke.poke();
             }
             tracing::error!(error = %Chain(&error), batches = group.len(), "the store could not write");
+            *self.condition.failed.lock() = Some((Instant::now(), error.clone()));
             for member in &mut group {
                 member.outcome = Some(Err(error.clone()));
                 member.fresh = false;
@@ -223,6 +228,8 @@ impl Writer {
         // From here on a failure leaves open what the disk holds; only a full disk is known to hold nothing.
         self.execute("COMMIT").map_err(|error| commit_error(error, CommitError::Unknown))?;
         self.remembered.insert(revision, now, fresh);
+        self.condition.was_used.store(true, Ordering::Relaxed);
+        *self.condition.failed.lock() = None;
         Ok(())
     }
 

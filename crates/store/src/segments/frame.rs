@@ -10,7 +10,7 @@ use super::{Entry, Position, Streams};
 /// Length of the body and its checksum.
 pub(super) const FRAME_HEADER_BYTES: usize = 8;
 /// Position, time and the length of the stream's name.
-const BODY_HEADER_BYTES: usize = 18;
+pub(super) const BODY_HEADER_BYTES: usize = 18;
 /// A block is closed when it holds so much: what a scan reads at least.
 pub(super) const BLOCK_BYTES: usize = 64 * 1024;
 
@@ -106,6 +106,14 @@ pub(super) fn body_bytes(bytes: &[u8]) -> Option<usize> {
     (BODY_HEADER_BYTES..=super::FRAME_BODY_BYTES_MAX).contains(&length).then_some(length)
 }
 
+/// The position that the frame at the beginning claims, where its lengths are possible at all: no proof, but cheap.
+pub(super) fn claimed_position(bytes: &[u8]) -> Option<u64> {
+    let body = bytes.get(FRAME_HEADER_BYTES..FRAME_HEADER_BYTES + BODY_HEADER_BYTES)?;
+    let name = usize::from(u16::from_le_bytes(*body.last_chunk::<2>()?));
+    let fits = name <= super::STREAM_BYTES_MAX && BODY_HEADER_BYTES + name <= body_bytes(bytes)?;
+    fits.then_some(u64::from_le_bytes(*body.first_chunk::<8>()?))
+}
+
 /// The frames of a block.
 pub(super) fn frames(mut bytes: &[u8]) -> impl Iterator<Item = Frame<'_>> {
     std::iter::from_fn(move || {
@@ -131,7 +139,8 @@ impl Index {
     pub(super) fn push(&mut self, offset: u64, frame: &Frame<'_>) {
         let length = u32::try_from(frame.length).expect("a frame is measured before");
         match self.blocks.last_mut() {
-            Some(block) if (block.bytes as usize) < BLOCK_BYTES => {
+            // What is damaged lies between blocks, never within one.
+            Some(block) if (block.bytes as usize) < BLOCK_BYTES && block.offset + u64::from(block.bytes) == offset => {
                 block.bytes += length;
                 block.stored_bytes += length;
                 block.last = frame.position;

@@ -1,6 +1,7 @@
 //! The thread beside the writer: syncs what was written, seals what is full, deletes what is too much.
 
 use std::collections::VecDeque;
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -26,6 +27,8 @@ struct Inner {
     dirty_since: Option<Instant>,
     /// Files were made since the folder's last sync.
     folder_dirty: bool,
+    /// Why the last sync failed, if it did.
+    unsynced: Option<Arc<io::Error>>,
     /// Full segments.
     full: VecDeque<u64>,
     closing: bool,
@@ -38,13 +41,19 @@ enum Chore {
     End,
 }
 
+impl Inner {
+    fn add_dirty(&mut self, segment: Arc<RawSegment>) {
+        if !self.dirty.iter().any(|known| Arc::ptr_eq(known, &segment)) {
+            self.dirty.push(segment);
+        }
+    }
+}
+
 impl Chores {
     /// This segment was written to.
     pub(super) fn written(&self, segment: &Arc<RawSegment>) {
         let mut inner = self.inner.lock();
-        if !inner.dirty.iter().any(|known| Arc::ptr_eq(known, segment)) {
-            inner.dirty.push(Arc::clone(segment));
-        }
+        inner.add_dirty(Arc::clone(segment));
         if inner.dirty_since.is_none() {
             inner.dirty_since = Some(Instant::now());
             self.changed.notify_one();
@@ -66,6 +75,27 @@ impl Chores {
     pub(super) fn close(&self) {
         self.inner.lock().closing = true;
         self.changed.notify_one();
+    }
+
+    /// Why what was written does not survive a power cut, where a sync failed.
+    pub(super) fn unsynced(&self) -> Option<Arc<io::Error>> {
+        self.inner.lock().unsynced.clone()
+    }
+
+    /// Notes how a sync ended. After a failure it is done again, but for a close.
+    fn synced(&self, segments: Vec<Arc<RawSegment>>, failed: Option<io::Error>) {
+        let mut inner = self.inner.lock();
+        inner.unsynced = failed.map(Arc::new);
+        let Some(error) = &inner.unsynced else { return };
+        tracing::warn!(error = %Chain(error), "could not sync a segment");
+        if inner.closing {
+            return;
+        }
+        for segment in segments {
+            inner.add_dirty(segment);
+        }
+        inner.folder_dirty = true;
+        inner.dirty_since.get_or_insert_with(Instant::now);
     }
 
     fn next(&self, sync_every: Duration) -> Chore {
@@ -92,29 +122,29 @@ impl Chores {
 
     /// The thread: sleeps until there is something to do.
     pub(super) fn run(&self, shelf: &Shelf, sync_every: Duration, bytes_max: u64) {
+        let mut full = Vec::new();
         loop {
             match self.next(sync_every) {
                 Chore::End => return,
                 Chore::Sync(segments, folder) => {
-                    for segment in segments {
-                        warn("sync a segment", segment.sync());
-                    }
-                    if folder {
-                        warn("sync a folder of segments", sync_dir(shelf.folder()));
-                    }
+                    let failed = segments.iter().fold(None, |failed, segment| segment.sync().err().or(failed));
+                    let failed = failed.or(if folder { sync_dir(shelf.folder()).err() } else { None });
+                    self.synced(segments, failed);
                 }
                 Chore::Seal(first) => {
-                    // One that could not be sealed stays raw, and readable, until the next open.
-                    warn("seal a segment", shelf.seal(first));
-                    warn("delete old segments", shelf.shrink(bytes_max).map(drop));
+                    full.push(first);
+                    // One that could not be sealed stays raw, and readable, and is tried again with the next.
+                    full.retain(|first| !is_done("seal a segment", shelf.seal(*first)));
+                    is_done("delete old segments", shelf.shrink(bytes_max).map(drop));
                 }
             }
         }
     }
 }
 
-fn warn(doing: &str, outcome: std::io::Result<()>) {
-    if let Err(error) = outcome {
-        tracing::warn!(error = %Chain(&error), "could not {doing}");
+fn is_done(doing: &str, outcome: io::Result<()>) -> bool {
+    if let Err(error) = &outcome {
+        tracing::warn!(error = %Chain(error), "could not {doing}");
     }
+    outcome.is_ok()
 }

@@ -1,7 +1,8 @@
 //! Segments: log lines and usage facts, in files of their own that only grow and are deleted whole.
 //!
 //! Appending never waits. Entries can be read after [`Segments::flush`], or some milliseconds later; a power cut may take
-//! those of the last second, a killed process only those of the last milliseconds.
+//! those of the last second, a killed process only those of the last milliseconds. What a full disk does not take waits in
+//! the bounded queue until it does.
 
 mod frame;
 mod keeper;
@@ -14,10 +15,11 @@ mod writer;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use base::chain::Chain;
 use base::sizes::{KIB, MIB};
 use base::time::Timestamp;
 use bytes::Bytes;
@@ -28,8 +30,9 @@ use crate::data_dir::LockFile;
 use crate::error::Source;
 use crate::read::PageLimit;
 use keeper::Chores;
+use raw::Damage;
 use shelf::{Found, Segment, Shelf};
-use writer::{Queue, Writer};
+use writer::{Progress, Queue, Writer};
 
 /// The name of a stream.
 pub const STREAM_BYTES_MAX: usize = 2 * KIB;
@@ -45,11 +48,11 @@ const _: () = assert!(STREAM_BYTES_MAX <= u16::MAX as usize);
 /// How segments are kept.
 #[derive(Debug, Clone)]
 pub struct SegmentOptions {
-    /// Entries that wait to be written, in bytes; what comes when it is full is dropped.
+    /// Entries that wait to be written or are being written, in bytes; what comes when it is full is dropped.
     pub queue_bytes_max: usize,
     /// A segment of this size is sealed: compressed, and from then on only read and deleted.
     pub segment_bytes: u64,
-    /// When all segments together are larger, the oldest sealed ones are deleted.
+    /// When all segments together are larger, the oldest are deleted, but never the newest.
     pub retain_bytes: u64,
     /// How long an entry waits for others to be written with.
     pub linger: Duration,
@@ -113,7 +116,7 @@ pub struct SegmentPage {
 /// Why an entry was not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Dropped {
-    /// Entries come faster than the disk takes them.
+    /// Entries come faster than the disk takes them, or it takes none.
     #[error("too many entries wait to be written")]
     QueueFull,
     /// Over [`STREAM_BYTES_MAX`] or [`PAYLOAD_BYTES_MAX`].
@@ -151,10 +154,12 @@ pub enum SegmentError {
 pub struct SegmentStats {
     /// Entries that were written.
     pub written: u64,
-    /// Entries that were dropped, for whatever reason.
+    /// Entries that were dropped: those that `append` refused, and those that a close could not write.
     pub dropped: u64,
     /// Bytes that were cut off at the open because they were not whole.
     pub bytes_cut: u64,
+    /// Bytes that were passed over at the open because they were damaged, before something that is whole.
+    pub bytes_lost: u64,
     /// Files.
     pub segments: usize,
     /// Their bytes.
@@ -167,16 +172,15 @@ pub struct Segments {
     queue: Arc<Queue>,
     shelf: Arc<Shelf>,
     counters: Arc<Counters>,
-    bytes_cut: u64,
-    written: watch::Receiver<u64>,
+    chores: Arc<Chores>,
+    damage: Damage,
+    progress: watch::Receiver<Progress>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 #[derive(Debug, Default)]
 struct Counters {
-    written: AtomicU64,
     dropped: AtomicU64,
-    failing: AtomicBool,
 }
 
 impl Segments {
@@ -188,25 +192,30 @@ impl Segments {
         lock: Arc<LockFile>,
     ) -> Result<Self, SegmentError> {
         let failed = |source| SegmentError::failed("open", name, source);
-        let Found { shelf, mut raw, next, bytes_cut } = Shelf::open(folder).map_err(failed)?;
-        if bytes_cut > 0 {
-            tracing::warn!(segments = name, bytes_cut, "the end of a segment was not whole and was cut off");
+        let Found { shelf, mut raw, next, damage } = Shelf::open(folder).map_err(failed)?;
+        if damage.cut > 0 {
+            tracing::warn!(
+                segments = name,
+                bytes_cut = damage.cut,
+                "the end of a segment was not whole and was cut off"
+            );
         }
         let (shelf, queue) = (Arc::new(shelf), Arc::new(Queue::new(options.queue_bytes_max)));
         let (chores, counters) = (Arc::new(Chores::default()), Arc::new(Counters::default()));
-        let active = raw.pop().and_then(|first| match shelf.get(first) {
+        // One before a sealed segment could not be sealed: what is written now belongs behind both.
+        let active = raw.pop_if(|first| shelf.is_newest(*first)).and_then(|first| match shelf.get(first) {
             Some(Segment::Raw(segment)) => Some((first, segment)),
             _ => None,
         });
         raw.into_iter().for_each(|first| chores.full(first));
-        let (sender, written) = watch::channel(0);
+        let (sender, progress) = watch::channel(Progress::default());
         let mut writer = Writer {
             name: name.to_owned(),
             queue: Arc::clone(&queue),
             shelf: Arc::clone(&shelf),
             chores: Arc::clone(&chores),
             counters: Arc::clone(&counters),
-            written: sender,
+            progress: sender,
             segment_bytes: options.segment_bytes.min(SEGMENT_BYTES_MAX),
             linger: options.linger,
             active,
@@ -235,7 +244,7 @@ impl Segments {
             chores.close();
         }
         let threads = Mutex::new(vec![write?, keep]);
-        Ok(Self { name: name.to_owned(), queue, shelf, counters, bytes_cut, written, threads })
+        Ok(Self { name: name.to_owned(), queue, shelf, counters, chores, damage, progress, threads })
     }
 
     /// Takes an entry, or drops and counts it; never waits.
@@ -251,11 +260,37 @@ impl Segments {
         taken
     }
 
-    /// Returns when everything that was appended before can be read (or was dropped by a failing disk).
-    pub async fn flush(&self) {
+    /// Returns when everything that was appended before can be read, or as soon as the disk is found to refuse it.
+    ///
+    /// # Errors
+    /// The disk fails or is full. What was appended waits to be written, unless the segments are closed.
+    pub async fn flush(&self) -> Result<(), SegmentError> {
+        self.flush_to(self.queue.hurry()).await
+    }
+
+    /// As [`Segments::flush`], but while the disk refuses it waits so long for it to take what was appended.
+    ///
+    /// # Errors
+    /// As [`Segments::flush`].
+    pub async fn flush_within(&self, wait_max: Duration) -> Result<(), SegmentError> {
         let appended = self.queue.hurry();
-        // The thread is gone only after it wrote everything.
-        let _ = self.written.clone().wait_for(|written| *written >= appended).await;
+        let mut progress = self.progress.clone();
+        // Whoever is slow, but does not refuse, is waited for.
+        let _ = tokio::time::timeout(wait_max, progress.wait_for(|progress| progress.written >= appended)).await;
+        self.flush_to(appended).await
+    }
+
+    async fn flush_to(&self, appended: u64) -> Result<(), SegmentError> {
+        let mut progress = self.progress.clone();
+        let has_come = |progress: &Progress| progress.written >= appended || progress.refused.is_some();
+        // The thread is gone only after it wrote or gave up everything.
+        let _ = progress.wait_for(has_come).await;
+        let Progress { written, refused } = progress.borrow().clone();
+        match refused {
+            _ if written >= appended => Ok(()),
+            Some(error) => Err(self.refused(error)),
+            None => Err(self.refused(Arc::new(io::Error::other("the thread that writes has ended")))),
+        }
     }
 
     /// Returns when everything that was appended before survives a power cut: for what is acknowledged one by one.
@@ -263,15 +298,19 @@ impl Segments {
     /// # Errors
     /// The disk fails or is full; what was appended before may be lost then.
     pub async fn sync(&self) -> Result<(), SegmentError> {
-        self.flush().await;
-        let failing = self.counters.failing.load(Ordering::Relaxed);
-        self.run("sync", move |shelf| {
-            if failing {
-                return Err(io::Error::other("entries were dropped because the segments cannot be written"));
-            }
-            shelf.sync()
-        })
-        .await
+        self.flush().await?;
+        self.run("sync", Shelf::sync).await
+    }
+
+    /// Whether the disk refuses what was appended, or to make it durable. Cheap.
+    pub fn is_failing(&self) -> bool {
+        self.progress.borrow().refused.is_some() || self.chores.unsynced().is_some()
+    }
+
+    /// Why the disk refuses it, on one line; `None` while it does not. Cheap.
+    pub fn trouble(&self) -> Option<String> {
+        let refused = self.progress.borrow().refused.clone().or_else(|| self.chores.unsynced())?;
+        Some(Chain(&self.refused(refused)).to_string())
     }
 
     /// Reads entries. Retention may delete the oldest while one pages through them.
@@ -294,22 +333,35 @@ impl Segments {
     /// What happened so far.
     pub fn stats(&self) -> SegmentStats {
         SegmentStats {
-            written: self.counters.written.load(Ordering::Relaxed),
+            written: self.progress.borrow().written,
             dropped: self.counters.dropped.load(Ordering::Relaxed),
-            bytes_cut: self.bytes_cut,
+            bytes_cut: self.damage.cut,
+            bytes_lost: self.damage.lost,
             segments: self.shelf.count(),
             bytes: self.shelf.bytes(),
         }
     }
 
-    /// Writes and syncs what waits, then lets go of the files. Blocks for it.
-    pub(crate) fn close(&self) {
+    /// Takes nothing more. What waits is still written; what the disk refuses is dropped after two seconds, and counted.
+    pub(crate) fn stop(&self) {
         self.queue.close();
+    }
+
+    /// Stops, writes and syncs what waits, then lets go of the files. Blocks for it.
+    pub(crate) fn close(&self) {
+        self.stop();
         for thread in std::mem::take(&mut *self.threads.lock()) {
             if thread.join().is_err() {
                 tracing::error!(segments = self.name, "a thread of the segments had panicked");
             }
         }
+    }
+
+    fn refused(&self, error: Arc<io::Error>) -> SegmentError {
+        if crate::disk::is_full(&error) {
+            return SegmentError::Full(error);
+        }
+        SegmentError::Failed { doing: "write", name: self.name.clone(), source: error }
     }
 
     async fn run<T: Send + 'static>(

@@ -75,10 +75,6 @@ impl SealedSegment {
         if whole && fits && segment.index_bytes <= INDEX_BYTES_MAX { Ok(segment) } else { Err(damaged()) }
     }
 
-    pub(super) fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// Reads the index.
     pub(super) fn index(&self) -> io::Result<Index> {
         let file = open_file(&self.path)?;

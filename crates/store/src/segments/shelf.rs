@@ -1,6 +1,6 @@
 //! The segments of a folder in the order of their positions: what is found at open, what is added, what is deleted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -10,12 +10,14 @@ use base::time::Timestamp;
 use parking_lot::Mutex;
 
 use super::frame::{Index, Span};
-use super::raw::RawSegment;
+use super::raw::{Damage, RawSegment};
 use super::sealed::SealedSegment;
 use crate::disk::{remove_if_there, sync_dir};
 
 /// Indexes of sealed segments that are kept in memory.
 const INDEXES_CACHED: usize = 4;
+/// No file holds positions so far beyond its first.
+const POSITIONS_OF_FILE_MAX: u64 = 1 << 48;
 /// Positions that are skipped at each open: what a power cut took may have been shown to someone who goes on after it.
 const POSITIONS_SKIPPED: u64 = 1 << 24;
 const RAW: &str = "raw";
@@ -40,12 +42,12 @@ pub(super) struct Shelf {
 /// What an open found.
 pub(super) struct Found {
     pub(super) shelf: Shelf,
-    /// Raw segments in order; all but the last wait to be sealed.
+    /// Raw segments in order; all but one that is the last of all wait to be sealed.
     pub(super) raw: Vec<u64>,
     /// The next position to give.
     pub(super) next: u64,
-    /// Torn bytes that were cut.
-    pub(super) bytes_cut: u64,
+    /// What was damaged in all of them.
+    pub(super) damage: Damage,
 }
 
 impl Shelf {
@@ -62,6 +64,7 @@ impl Shelf {
                 _ => {}
             }
         }
+        let firsts: BTreeSet<u64> = raw_files.iter().chain(&sealed_files).map(|(first, _)| *first).collect();
         for (first, path) in sealed_files {
             match SealedSegment::open(&path) {
                 Ok(segment) => drop(segments.insert(first, Segment::Sealed(Arc::new(segment)))),
@@ -72,22 +75,31 @@ impl Shelf {
             }
         }
         raw_files.sort_unstable();
-        let (mut raw, mut bytes_cut) = (Vec::new(), 0);
+        let (mut raw, mut damage) = (Vec::new(), Damage { lost: 0, cut: 0 });
         for (first, path) in raw_files {
             // Sealed already; only the deletion was lost.
             if segments.contains_key(&first) {
                 fs::remove_file(&path)?;
                 continue;
             }
-            let (segment, cut) = RawSegment::recover(&path)?;
-            bytes_cut += cut;
+            let following = firsts.range(first.saturating_add(1)..).next();
+            let end = following.copied().unwrap_or(first.saturating_add(POSITIONS_OF_FILE_MAX));
+            let (segment, found) = RawSegment::recover(&path, first..end)?;
+            if found.lost > 0 {
+                tracing::error!(
+                    path = %path.display(),
+                    bytes_lost = found.lost,
+                    "a segment is damaged; the entries there are lost, those after it are kept"
+                );
+            }
+            damage = Damage { lost: damage.lost + found.lost, cut: damage.cut + found.cut };
             raw.push(first);
             segments.insert(first, Segment::Raw(Arc::new(segment)));
         }
         let last = segments.iter().next_back().map(|(first, segment)| segment.span().map_or(*first, |span| span.last));
-        let next = last.map_or(1, |last| last + POSITIONS_SKIPPED);
+        let next = last.map_or(1, |last| last.saturating_add(POSITIONS_SKIPPED));
         let shelf = Self { folder, segments: Mutex::new(segments), indexes: Mutex::default() };
-        Ok(Found { shelf, raw, next, bytes_cut })
+        Ok(Found { shelf, raw, next, damage })
     }
 
     /// Makes a new raw segment that begins with this position.
@@ -114,6 +126,11 @@ impl Shelf {
         self.segments.lock().get(&first).cloned()
     }
 
+    /// Whether every other segment holds what is older.
+    pub(super) fn is_newest(&self, first: u64) -> bool {
+        self.segments.lock().keys().next_back() == Some(&first)
+    }
+
     /// The files, in order, that may hold something of this span.
     pub(super) fn within(&self, span: Span) -> Vec<(u64, Segment)> {
         let segments = self.segments.lock();
@@ -124,30 +141,35 @@ impl Shelf {
     /// Puts the compressed form in place of a raw segment. The raw file goes only when the other is durable.
     pub(super) fn seal(&self, first: u64) -> io::Result<()> {
         let Some(Segment::Raw(raw)) = self.get(first) else { return Ok(()) };
-        let sealed = SealedSegment::write(&raw, &self.path(first, SEALED))?;
-        {
+        let path = self.path(first, SEALED);
+        let sealed = SealedSegment::write(&raw, &path)?;
+        let is_kept = {
             let mut segments = self.segments.lock();
-            match sealed {
-                Some(sealed) => drop(segments.insert(first, Segment::Sealed(Arc::new(sealed)))),
-                None => drop(segments.remove(&first)),
+            match (segments.remove(&first), sealed) {
+                (Some(_), Some(sealed)) => segments.insert(first, Segment::Sealed(Arc::new(sealed))).is_none(),
+                (_, sealed) => sealed.is_none(),
             }
+        };
+        // Deleted meanwhile, because it was too old.
+        if !is_kept {
+            remove_if_there(&path)?;
         }
         remove_if_there(&self.path(first, RAW)).map(drop)
     }
 
-    /// Deletes the oldest sealed segments until all files together are no larger; tells how many went.
+    /// Deletes the oldest segments until all files together are no larger; tells how many went.
     pub(super) fn shrink(&self, bytes_max: u64) -> io::Result<usize> {
         let mut bytes = self.bytes();
         self.delete_while(|segment| {
             let more = bytes > bytes_max;
-            bytes -= segment.file_bytes.min(bytes);
+            bytes -= segment.bytes().min(bytes);
             more
         })
     }
 
-    /// Deletes the sealed segments that hold only what is older; tells how many went.
+    /// Deletes the segments that hold only what is older; tells how many went.
     pub(super) fn retire(&self, before: Timestamp) -> io::Result<usize> {
-        self.delete_while(|segment| segment.span.to < before)
+        self.delete_while(|segment| segment.span().is_none_or(|span| span.to < before))
     }
 
     pub(super) fn bytes(&self) -> u64 {
@@ -176,18 +198,23 @@ impl Shelf {
         Ok(index)
     }
 
-    /// From the oldest sealed segment on, as long as `wanted` says so; those that stay between are passed over.
-    fn delete_while(&self, mut wanted: impl FnMut(&SealedSegment) -> bool) -> io::Result<usize> {
+    /// From the oldest segment on, sealed or not, as long as `wanted` says so; those that stay between are passed over. The
+    /// newest always stays: it is written to, and tells the next open which positions were given.
+    fn delete_while(&self, mut wanted: impl FnMut(&Segment) -> bool) -> io::Result<usize> {
         let mut gone = Vec::new();
-        self.segments.lock().retain(|_, segment| match segment {
-            Segment::Sealed(sealed) if wanted(sealed) => {
-                gone.push(Arc::clone(sealed));
-                false
-            }
-            _ => true,
-        });
-        for segment in &gone {
-            remove_if_there(segment.path())?;
+        {
+            let mut segments = self.segments.lock();
+            let newest = segments.keys().next_back().copied();
+            segments.retain(|first, segment| {
+                let goes = Some(*first) != newest && wanted(segment);
+                if goes {
+                    gone.push(self.path(*first, segment.extension()));
+                }
+                !goes
+            });
+        }
+        for path in &gone {
+            remove_if_there(path)?;
         }
         if !gone.is_empty() {
             sync_dir(&self.folder)?;
@@ -206,6 +233,13 @@ impl Segment {
         match self {
             Self::Raw(raw) => raw.with_index(Index::span),
             Self::Sealed(sealed) => Some(sealed.span),
+        }
+    }
+
+    fn extension(&self) -> &'static str {
+        match self {
+            Self::Raw(_) => RAW,
+            Self::Sealed(_) => SEALED,
         }
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use base::backoff::Backoff;
 use base::chain::Chain;
 use base::sizes::MIB;
 use base::time::Timestamp;
@@ -23,6 +24,20 @@ const WRITE_BYTES: usize = MIB;
 /// Streams of one segment: bounds its index.
 const STREAMS_MAX: usize = 16_384;
 
+/// How soon what could not be written is tried again.
+const RETRY: Backoff = Backoff { first: Duration::from_millis(50), max: Duration::from_secs(1) };
+/// After a close it is tried for so long, then dropped.
+const CLOSE_WAIT_MAX: Duration = Duration::from_secs(2);
+
+/// How far the writer came.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Progress {
+    /// Of all entries that were taken, so many were written, the first ones first.
+    pub(super) written: u64,
+    /// Why the next ones are not, while the disk refuses them.
+    pub(super) refused: Option<Arc<io::Error>>,
+}
+
 /// Entries that wait to be written.
 #[derive(Debug)]
 pub(super) struct Queue {
@@ -34,13 +49,15 @@ pub(super) struct Queue {
 #[derive(Debug, Default)]
 struct Waiting {
     entries: Vec<NewEntry>,
+    /// Of these, and of what is being written.
     bytes: usize,
     appended: u64,
     /// The thread sleeps until something comes.
     asleep: bool,
     /// Somebody waits: no lingering.
     hurry: bool,
-    closed: bool,
+    /// Since when nothing is taken any more.
+    closed: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -57,7 +74,7 @@ pub(super) struct Writer {
     pub(super) shelf: Arc<Shelf>,
     pub(super) chores: Arc<Chores>,
     pub(super) counters: Arc<Counters>,
-    pub(super) written: watch::Sender<u64>,
+    pub(super) progress: watch::Sender<Progress>,
     pub(super) segment_bytes: u64,
     pub(super) linger: Duration,
     /// The segment that is written to, by its first position; made when there is something to write.
@@ -73,7 +90,7 @@ impl Queue {
     pub(super) fn push(&self, stream: Bytes, at: Timestamp, payload: Bytes) -> Result<(), Dropped> {
         let bytes = frame_bytes(&stream, &payload);
         let mut waiting = self.inner.lock();
-        if waiting.closed {
+        if waiting.closed.is_some() {
             return Err(Dropped::Closed);
         }
         if waiting.bytes + bytes > self.bytes_max {
@@ -102,17 +119,17 @@ impl Queue {
         waiting.appended
     }
 
-    /// Nothing is taken any more; what waits is still written.
+    /// Nothing is taken any more; what waits is still written, as far as the disk takes it.
     pub(super) fn close(&self) {
-        self.inner.lock().closed = true;
+        self.inner.lock().closed.get_or_insert_with(Instant::now);
         self.changed.notify_one();
     }
 
-    /// Everything that waits, and how many were appended with it; `None` when it is closed and empty.
-    fn take(&self, linger: Duration) -> Option<(Vec<NewEntry>, u64)> {
+    /// Everything that waits, which keeps its room until it is released; `None` when it is closed and empty.
+    fn take(&self, linger: Duration) -> Option<Vec<NewEntry>> {
         let mut waiting = self.inner.lock();
         while waiting.entries.is_empty() {
-            if waiting.closed {
+            if waiting.closed.is_some() {
                 return None;
             }
             waiting.asleep = true;
@@ -120,14 +137,35 @@ impl Queue {
             waiting.asleep = false;
         }
         let until = Instant::now() + linger;
-        while !waiting.hurry && !waiting.closed {
+        while !waiting.hurry && waiting.closed.is_none() {
             if self.changed.wait_until(&mut waiting, until).timed_out() {
                 break;
             }
         }
         waiting.hurry = false;
-        waiting.bytes = 0;
-        Some((std::mem::take(&mut waiting.entries), waiting.appended))
+        Some(std::mem::take(&mut waiting.entries))
+    }
+
+    /// So much was written: there is room for others.
+    fn release(&self, bytes: usize) {
+        self.inner.lock().bytes -= bytes;
+    }
+
+    /// Sleeps before what failed is tried again; `false` if the queue was closed long ago, so that it is not.
+    fn pause(&self, delay: Duration) -> bool {
+        let until = Instant::now() + delay;
+        let mut waiting = self.inner.lock();
+        loop {
+            let give_up = waiting.closed.map(|closed| closed + CLOSE_WAIT_MAX);
+            let now = Instant::now();
+            if give_up.is_some_and(|at| now >= at) {
+                return false;
+            }
+            if now >= until {
+                return true;
+            }
+            self.changed.wait_until(&mut waiting, give_up.map_or(until, |at| at.min(until)));
+        }
     }
 }
 
@@ -135,7 +173,7 @@ impl Writer {
     /// Until the queue is closed.
     pub(super) fn run(&mut self) {
         let mut buffer = Vec::new();
-        while let Some((entries, appended)) = self.queue.take(self.linger) {
+        while let Some(entries) = self.queue.take(self.linger) {
             let mut entries = entries.into_iter().peekable();
             while entries.peek().is_some() {
                 buffer.clear();
@@ -144,33 +182,49 @@ impl Writer {
                     push_frame(&mut buffer, self.next + count, entry.at, &entry.stream, &entry.payload);
                     count += 1;
                 }
-                self.write(&buffer, count);
+                if let Err(error) = self.write(&buffer, count) {
+                    return self.give_up(&error, count + entries.len() as u64);
+                }
             }
             buffer.shrink_to(WRITE_BYTES / 4);
-            self.written.send_replace(appended);
         }
     }
 
-    fn write(&mut self, frames: &[u8], count: u64) {
-        match self.try_write(frames) {
-            Ok(()) => {
-                self.next += count;
-                self.counters.written.fetch_add(count, Ordering::Relaxed);
-                if self.counters.failing.swap(false, Ordering::Relaxed) {
-                    tracing::info!(segments = self.name, "segments can be written again");
-                }
+    /// Writes frames, however often that has to be tried. The error is the last one, of the time after a close.
+    fn write(&mut self, frames: &[u8], count: u64) -> Result<(), Arc<io::Error>> {
+        let mut failures = 0;
+        while let Err(error) = self.try_write(frames) {
+            let error = Arc::new(error);
+            failures += 1;
+            let written = self.progress.borrow().written;
+            let refused = Some(Arc::clone(&error));
+            if self.progress.send_replace(Progress { written, refused }).refused.is_none() {
+                let (error, segments) = (Chain(&error), &self.name);
+                tracing::error!(%error, segments, "segments cannot be written; entries wait until they can");
             }
-            Err(error) => {
-                self.counters.dropped.fetch_add(count, Ordering::Relaxed);
-                if !self.counters.failing.swap(true, Ordering::Relaxed) {
-                    tracing::error!(
-                        error = %Chain(&error),
-                        segments = self.name,
-                        "segments cannot be written; entries are dropped until they can"
-                    );
-                }
+            if !self.queue.pause(RETRY.delay(failures)) {
+                return Err(error);
             }
         }
+        self.next += count;
+        self.queue.release(frames.len());
+        let written = self.progress.borrow().written + count;
+        if self.progress.send_replace(Progress { written, refused: None }).refused.is_some() {
+            tracing::info!(segments = self.name, "segments can be written again");
+        }
+        Ok(())
+    }
+
+    /// Drops what was taken and not written, and what waits behind it.
+    fn give_up(&self, error: &io::Error, taken: u64) {
+        let dropped = taken + self.queue.take(Duration::ZERO).map_or(0, |rest| rest.len() as u64);
+        self.counters.dropped.fetch_add(dropped, Ordering::Relaxed);
+        tracing::error!(
+            error = %Chain(error),
+            segments = self.name,
+            dropped,
+            "entries were dropped at the close: the segments could not be written"
+        );
     }
 
     fn try_write(&mut self, frames: &[u8]) -> io::Result<()> {

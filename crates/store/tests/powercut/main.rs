@@ -10,11 +10,13 @@ mod shim;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::time::Duration;
 
 use base::entropy::SystemEntropy;
 use disk::{Chance, Disk, Loss};
 use load::{Acknowledged, Expected};
 use shim::{Event, Shim};
+use store::segments::SegmentError;
 use store::{Batch, BlobCondition, BlobError, BlobKey, BlobSource, CommitError, OpenError, Read, Shard};
 
 const POINTS: &str = "STORE_POWERCUT_POINTS";
@@ -99,6 +101,18 @@ async fn everything_acknowledged_survives_a_power_cut() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_first_start_that_is_cut_off_at_any_moment_is_taken_up_again() {
+    let recorded = record(&[]);
+    let is_key = |event: &Event| matches!(event, Event::Said { text } if text.contains("ack key"));
+    let first_start = recorded.events.iter().position(is_key).expect("said");
+    let moments: Vec<usize> = (0..=first_start + 1).collect();
+    for loss in [Loss::All, Loss::Nothing, Loss::Some(4), Loss::Some(5)] {
+        let (wrong, _) = cut(&recorded, &moments, |_| loss).await;
+        assert!(wrong.is_empty(), "{} of {} starts:\n{}", wrong.len(), moments.len(), wrong.join("\n"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_store_that_acknowledges_early_is_caught() {
     let recorded = record(&[(HELPER_EARLY, "1")]);
     let (wrong, _) = cut(&recorded, &moments(&recorded.events, 25, 2), |_| Loss::All).await;
@@ -160,7 +174,8 @@ async fn helper_fills_the_disk() {
         }
         data_dir.blobs().put(&blob, BlobSource::Bytes("old".into()), BlobCondition::Any).await.expect("puts");
         segments.append("s".into(), base::time::Timestamp::EPOCH, "before".into()).expect("taken");
-        segments.flush().await;
+        segments.flush().await.expect("written");
+        assert_eq!(data_dir.trouble(), None);
 
         fs::write(&flag, "").expect("written");
         // Commits may still fit what the log had taken before; after that they are refused, and nothing else.
@@ -176,9 +191,11 @@ async fn helper_fills_the_disk() {
         let large = BlobSource::Bytes(vec![1; 100_000].into());
         let outcome = data_dir.blobs().put(&blob, large, BlobCondition::Any).await;
         assert!(matches!(outcome, Err(BlobError::Full(_))), "{outcome:?}");
-        segments.append("s".into(), base::time::Timestamp::EPOCH, "lost".into()).expect("taken");
-        segments.flush().await;
-        assert_eq!(segments.stats().dropped, 1);
+        segments.append("s".into(), base::time::Timestamp::EPOCH, "waits".into()).expect("taken");
+        assert!(matches!(segments.flush().await, Err(SegmentError::Full(_))));
+        assert!(segments.is_failing());
+        let trouble = data_dir.trouble().expect("a full disk is trouble");
+        assert!(trouble.starts_with("the disk of the data directory is full"), "{trouble}");
         for number in from..from + 100 {
             let found = store.read(Read::get(key(number))).await.expect("reads").get.remove(0);
             assert_eq!(found.is_some(), number < refused, "round {round}, record {number}");
@@ -187,6 +204,11 @@ async fn helper_fills_the_disk() {
         // A second start on the full disk is refused with the right word, and harms nothing.
         if round == 1 {
             data_dir.close().await;
+            assert_eq!(
+                (segments.stats().written, segments.stats().dropped),
+                (1, 1),
+                "dropped at the close, and counted"
+            );
             let again = store::DataDir::open(&root.join("data"), store::DataDirOptions::default());
             assert!(matches!(again, Err(OpenError::Full { .. })), "{:?}", again.err());
             fs::remove_file(&flag).expect("removed");
@@ -195,8 +217,9 @@ async fn helper_fills_the_disk() {
         fs::remove_file(&flag).expect("removed");
         store.commit(put(refused)).await.expect("commits again");
         segments.append("s".into(), base::time::Timestamp::EPOCH, "after".into()).expect("taken");
-        segments.flush().await;
-        assert_eq!(segments.stats().written, 2);
+        segments.flush_within(Duration::from_secs(60)).await.expect("written");
+        assert_eq!((segments.stats().written, segments.stats().dropped), (3, 0), "what waited is not lost");
+        assert_eq!(data_dir.trouble(), None);
         data_dir.blobs().put(&blob, BlobSource::Bytes("new".into()), BlobCondition::Any).await.expect("puts");
         data_dir.close().await;
     }

@@ -102,3 +102,26 @@ async fn lines_wait_for_a_store_that_is_slow() {
     assert_eq!(found.split_whitespace().count(), 100, "{found}");
     world.logs.close().await;
 }
+
+#[tokio::test]
+async fn lines_wait_for_a_disk_that_refuses_them_and_puts_are_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut world = World::open(folder.path(), false).await;
+    assert_eq!(world.act("create-group a").await, "ok");
+    assert_eq!(world.act("create-stream a s").await, "ok");
+    // Without its folder no segment can be made.
+    let (place, away) = (folder.path().join("segments/logs"), folder.path().join("segments/away"));
+    std::fs::rename(&place, &away).expect("moved");
+    world.act("write b s 1:line 2:another").await;
+    assert!(!world.logs.written().await, "nothing is written");
+    assert_eq!(world.act("find b").await, "");
+    assert_ne!(world.act("put a s 3:refused").await, "ok");
+    std::fs::rename(&away, &place).expect("put back");
+    assert!(world.logs.written().await);
+    assert_eq!(world.act("find b").await, "s:line s:another");
+    assert_eq!(world.act("find a").await, "", "what was refused is not kept");
+    assert_eq!(world.act("put a s 4:taken").await, "ok");
+    assert_eq!(world.act("find a").await, "s:taken");
+    assert_eq!(world.metrics.log_bytes_dropped.get(), 0);
+    world.logs.close().await;
+}
