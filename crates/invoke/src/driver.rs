@@ -201,6 +201,7 @@ impl Invoker {
                         Refusal::QueueFull => NotRun::QueueFull,
                         Refusal::WaitedTooLong => NotRun::WaitedTooLong,
                         Refusal::NeverFits => NotRun::NeverFits,
+                        Refusal::Stopping => NotRun::Stopping,
                     });
                 }
                 Ok(Reply::Undelivered(reason)) => lost = reason,

@@ -34,6 +34,8 @@ const WAIT_MAX: Duration = Duration::from_secs(60);
 const RETIRE_EVERY: Duration = Duration::from_secs(3600);
 /// Starts of one version at the same time, for each processor: an init keeps one busy.
 const STARTS_PER_CORE: usize = 2;
+/// One busy version alone leaves room for others among those who wait.
+const VERSIONS_THAT_FILL_THE_QUEUE: usize = 2;
 /// An instance takes no work beyond this age, so that its credentials outlive its last invocation.
 const INSTANCE_AGE_MAX: Duration = Duration::from_secs(SESSION_LIFETIME.as_secs() - TIMEOUT_SECS_MAX as u64 - 60);
 
@@ -241,12 +243,13 @@ async fn retire(all: Vec<Arc<Segments>>, age_max: Duration, clock: Arc<dyn Clock
 
 fn pool_limits(settings: &Settings) -> PoolLimits {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let waiting_max = settings.instances.waiting_max as usize;
     PoolLimits {
         memory_mib_max: settings.instances.memory_mib_max,
         instances_max: settings.instances.count_max as usize,
         starts_per_version_max: cores * STARTS_PER_CORE,
-        waiting_per_version_max: settings.instances.waiting_max as usize,
-        waiting_max: settings.instances.waiting_max as usize,
+        waiting_per_version_max: waiting_max.div_ceil(VERSIONS_THAT_FILL_THE_QUEUE),
+        waiting_max,
         idle_timeout: settings.instances.idle_max,
         age_max: INSTANCE_AGE_MAX,
     }
