@@ -3,6 +3,7 @@
 import concurrent.futures
 import json
 import re
+import threading
 
 import pytest
 from harness import lambdas, packages, wait
@@ -80,7 +81,7 @@ def test_an_event_that_fails_is_tried_three_times(platform, lam, logs):
     request_id = answer["ResponseMetadata"]["RequestId"]
     starts = lambda: [l for l in lambdas.log_events(logs, name) if l.startswith(f"START RequestId: {request_id}")]
     wait.until(lambda: len(starts()) == 3, "it was tried three times", 30)
-    facts = wait.until(lambda: len(f := usage(platform, name)) >= 3 and f, "three facts are there")
+    facts = wait.until(lambda: len(f := lambdas.usage(platform, name)) >= 3 and f, "three facts are there")
     assert sorted(fact["attempt"] for fact in facts) == [1, 2, 3]
 
 
@@ -212,6 +213,48 @@ def test_more_invocations_than_may_wait_are_throttled(make_platform):
     running.stop()
 
 
+def test_a_busy_function_does_not_starve_the_others(make_platform):
+    running = make_platform("--set", "instances.memory_max=256MiB")
+    lam = running.client("lambda", max_pool_connections=16)
+    busy, small, large = create(lam), create(lam), create(lam, MemorySize=256, Timeout=20)
+    over = threading.Event()
+
+    def keep_busy(_):
+        count = 0
+        while not over.is_set():
+            assert call(lam, busy, {"do": "sleep", "seconds": 0.2}) == "slept"
+            count += 1
+        return count
+
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        loops = [pool.submit(keep_busy, n) for n in range(6)]
+        try:
+            wait.until(lambda: len([m for m in lambdas.log_events(running.client("logs"), busy) if m.startswith("START ")]) > 6, "it is busy")
+            others = [pool.submit(call, lam, name, {"do": "calls"}) for name in (small, large)]
+            assert [other.result(30) for other in others] == [1, 1]
+        finally:
+            over.set()
+        assert all(loop.result() for loop in loops)
+    running.stop()
+
+
+def test_who_hung_up_waits_no_longer(make_platform):
+    running = make_platform("--set", "instances.count_max=1")
+    lam = running.client("lambda")
+    name, other = create(lam, Timeout=20), create(lam)
+    waiting = lambda: json.loads(running.home.pinfold("status", "--output", "json").stdout)["invocations_waiting"]
+    events = [json.dumps({"do": "sleep", "seconds": 3, "number": number}).encode() for number in range(4)]
+    callers = [running.open_request("POST", f"/2015-03-31/functions/{name}/invocations", event) for event in events]
+    wait.until(lambda: waiting() == 3, "one runs, and three wait")
+    for caller in callers:
+        caller.close()
+    wait.until(lambda: waiting() == 0, "nobody waits", 2)
+    assert call(lam, other, {"do": "calls"}) == 1
+    facts = wait.until(lambda: lambdas.usage(running, name), "the one that ran is metered")
+    assert len(facts) == 1
+    running.stop()
+
+
 # ---- failures
 
 
@@ -293,19 +336,11 @@ def test_an_answer_that_is_no_json_is_a_marshal_error(lam, table):
     assert "not JSON serializable" in answer.payload["errorMessage"]
 
 
-def usage(platform, name):
-    """The usage facts of a function, as the platform's own API gives them."""
-    status, _, body = platform.request("GET", f"/_pinfold/usage?function={name}&limit=100")
-    assert status == 200, body
-    found = json.loads(body)
-    return found if isinstance(found, list) else next(value for value in found.values() if isinstance(value, list))
-
-
 def test_each_invocation_leaves_one_fact(platform, lam):
     name = create(lam, MemorySize=192)
     answer = invoke(lam, name, {"do": "echo", "value": "abc"})
     invoke(lam, name, {"do": "raise", "message": "x"})
-    facts = wait.until(lambda: len(f := usage(platform, name)) >= 2 and f, "two facts are there")
+    facts = wait.until(lambda: len(f := lambdas.usage(platform, name)) >= 2 and f, "two facts are there")
     assert len(facts) == 2
     text = json.dumps(facts)
     assert answer.request_id in text

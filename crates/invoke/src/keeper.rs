@@ -1,7 +1,7 @@
 //! The keeper of one instance: starts it, gives it one invocation after the other, writes its log, and ends it.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base::chain::Chain;
 use base::time::Timestamp;
@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::driver::{Answered, Inner, Reply, Request};
 use crate::instance_log::InstanceLog;
 use crate::lines::{self, Report};
-use crate::pool::PoolEvent;
+use crate::pool::{PoolEvent, Refusal};
 use crate::resolve::LATEST;
 
 /// One invocation for the instance.
@@ -40,11 +40,16 @@ pub(crate) async fn keep(
         return blame_platform(&inner, id, &log, &error);
     }
     inner.metrics.instances.starting.inc();
-    let launched = inner.sandbox.launch(spec, log.clone()).await;
+    let launched = tokio::select! {
+        launched = inner.sandbox.launch(spec, log.clone()) => Some(launched),
+        // Nobody waits for it any more.
+        () = inner.stopping() => None,
+    };
     inner.metrics.instances.starting.dec();
     let mut instance = match launched {
-        Ok(instance) => instance,
-        Err(error) => return explain_failed_start(&inner, id, &log, error),
+        Some(Ok(instance)) => instance,
+        Some(Err(error)) => return explain_failed_start(&inner, id, &log, error),
+        None => return fail_start(&inner, id, |_, reply| drop(reply.send(Reply::Refused(Refusal::Stopping)))),
     };
     inner.metrics.cold_starts.inc();
     let mut init = Some(instance.cold_start().init_duration());
@@ -63,7 +68,7 @@ pub(crate) async fn keep(
         let Some(job) = job else { break };
         inner.metrics.instances.idle.dec();
         inner.metrics.instances.busy.inc();
-        let finished = attempt(&inner, &mut instance, &log, job, &mut init).await;
+        let finished = attempt(&inner, &mut instance, &log, job, &mut init, &mut inbox).await;
         inner.metrics.instances.busy.dec();
         inner.metrics.instances.idle.inc();
         // First the pool, then the caller: whoever calls again at once finds this instance free.
@@ -87,10 +92,11 @@ async fn attempt(
     log: &InstanceLog,
     job: Job,
     init: &mut Option<Duration>,
+    inbox: &mut mpsc::UnboundedReceiver<Job>,
 ) -> Finished {
     let Job { request, reply } = job;
     let settings = &request.entry.function.settings;
-    let begun = inner.now();
+    let (begun, began) = (inner.now(), Instant::now());
     if request.tail {
         log.begin_tail();
     }
@@ -107,7 +113,12 @@ async fn attempt(
         function_arn: request.arn.clone(),
         cognito_identity: None,
     };
-    let ran = instance.run(work).await;
+    let ran = tokio::select! {
+        biased;
+        ran = instance.run(work) => ran,
+        // Nothing comes in while it is busy: the inbox has closed.
+        _ = inbox.recv() => return cut_off(inner, log, request, reply, init.take(), began.elapsed()),
+    };
     if !ran.delivered
         && let Outcome::PlatformFailure(reason) = ran.outcome
     {
@@ -126,6 +137,24 @@ async fn attempt(
     let log_tail = request.tail.then(|| log.end_tail());
     let answer = Reply::Answered(Answered { outcome: ran.outcome, log_tail });
     Finished { reply, answer, reusable: ran.reusable }
+}
+
+/// The platform's time to stop is over before the invocation is.
+fn cut_off(
+    inner: &Inner,
+    log: &InstanceLog,
+    request: Request,
+    reply: oneshot::Sender<Reply>,
+    init: Option<Duration>,
+    duration: Duration,
+) -> Finished {
+    let ended = inner.now();
+    let measured = Measured { duration, init, ..Measured::default() };
+    let outcome = Outcome::PlatformFailure("cut off, because the platform stops".to_owned());
+    write_end(log, ended, &request, &measured, &outcome);
+    record(inner, ended, &request, &measured, &outcome, request.payload.len() as u64);
+    tracing::warn!(invocation = %request.id, function = %request.entry.function.id.arn(), "an invocation was cut off");
+    Finished { reply, answer: Reply::CutOff, reusable: false }
 }
 
 fn write_end(log: &InstanceLog, at: Timestamp, request: &Request, measured: &Measured, outcome: &Outcome) {
@@ -201,8 +230,7 @@ fn blame_platform(inner: &Arc<Inner>, id: InstanceId, log: &InstanceLog, error: 
     fail_start(inner, id, |request, reply| {
         let line = format!("RequestId: {} Error: {reason}\n", request.id);
         log.platform(inner.now(), [line]);
-        let outcome = Outcome::PlatformFailure(reason);
-        drop(reply.send(Reply::Answered(Answered { outcome, log_tail: None })));
+        drop(reply.send(Reply::NotStarted(reason)));
     });
 }
 

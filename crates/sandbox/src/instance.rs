@@ -65,6 +65,13 @@ struct Guest {
     side: Side,
 }
 
+/// A guest that works on an invocation. If it is dropped, so was the run: the guest is ended, and its cell kept to be
+/// waited for.
+struct AtWork<'a> {
+    guest: Option<Box<Guest>>,
+    state: &'a mut GuestState,
+}
+
 /// Where invocations go in and answers come out.
 enum Channel {
     Frames(Frames),
@@ -211,7 +218,8 @@ impl Instance {
             return undelivered("the instance ended while it was idle");
         }
         guest.side.cell.set_busy(true);
-        let waited = guest.exchange(&work, &request, until).await;
+        let (mut guest, waited) =
+            AtWork { guest: Some(guest), state: &mut self.state }.exchange(&work, &request, until).await;
         let duration = began.elapsed();
         let mut reusable = false;
         let outcome = match waited {
@@ -317,6 +325,23 @@ fn undelivered(reason: &str) -> Ran {
         measured: Measured::default(),
         delivered: false,
         reusable: false,
+    }
+}
+
+impl AtWork<'_> {
+    async fn exchange(mut self, work: &Work, request: &str, until: Instant) -> (Box<Guest>, Waited<Answered>) {
+        let guest = self.guest.as_mut().expect("it is taken only below");
+        let waited = guest.exchange(work, request, until).await;
+        (self.guest.take().expect("it is taken only here"), waited)
+    }
+}
+
+impl Drop for AtWork<'_> {
+    fn drop(&mut self) {
+        if let Some(guest) = self.guest.take() {
+            guest.side.cell.kill();
+            *self.state = GuestState::Ended(Some(guest.side.cell));
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 mod pages;
 mod ports;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -38,6 +39,11 @@ const STARTS_PER_CORE: usize = 2;
 const VERSIONS_THAT_FILL_THE_QUEUE: usize = 2;
 /// An instance takes no work beyond this age, so that its credentials outlive its last invocation.
 const INSTANCE_AGE_MAX: Duration = Duration::from_secs(SESSION_LIFETIME.as_secs() - TIMEOUT_SECS_MAX as u64 - 60);
+
+/// Callers whose invocation was cut off at the end of the drain get this long to read their answers.
+const ANSWERS_MAX: Duration = Duration::from_secs(1);
+/// Event attempts that have ended get this long to be recorded.
+const SETTLE_MAX: Duration = Duration::from_secs(2);
 
 /// A server that answers.
 pub struct Running {
@@ -181,7 +187,7 @@ pub async fn start(settings: Settings) -> anyhow::Result<Running> {
                 connections_max: settings.connections.count_max,
                 head_timeout: settings.connections.head_max,
                 body_timeout: settings.connections.body_max,
-                drain_timeout: settings.drain_max,
+                drain_timeout: settings.drain_max + ANSWERS_MAX,
                 ..GatewayLimits::default()
             },
             clock: clock.clone(),
@@ -277,19 +283,20 @@ impl Running {
         self.sandbox.gone().await;
     }
 
-    /// Stops in phases, within the time that the settings gave: no new work, what runs may end, then all is closed.
+    /// Stops in phases, within the time that the settings gave: no new work and nobody waits, what runs may end, what
+    /// still runs is cut off, then all is closed.
     pub async fn drain(self) {
         let begun = Instant::now();
+        let _whereabouts = Whereabouts(&self.connection, Connection::file_in(self.data_dir.path()));
         self.events_stop.request();
         self.gateway_stop.request();
         let cut_off = self.invoker.drain(self.drain_max).await;
-        let connections = match tokio::time::timeout(self.drain_max + Duration::from_secs(1), self.serving).await {
+        let connections = match tokio::time::timeout(self.drain_max + ANSWERS_MAX, self.serving).await {
             Ok(Ok(open)) => open,
             _ => 0,
         };
-        let _ = tokio::time::timeout(Duration::from_secs(1), self.dispatching).await;
+        let _ = tokio::time::timeout(SETTLE_MAX, self.dispatching).await;
         self.logs.close().await;
-        self.connection.remove(&Connection::file_in(self.data_dir.path()));
         self.data_dir.close().await;
         tracing::info!(
             seconds = begun.elapsed().as_secs_f64(),
@@ -297,5 +304,14 @@ impl Running {
             connections_cut_off = connections,
             "drained"
         );
+    }
+}
+
+/// The file that tells clients where the platform is. It goes with the drain, even with one that is given up.
+struct Whereabouts<'a>(&'a Connection, PathBuf);
+
+impl Drop for Whereabouts<'_> {
+    fn drop(&mut self) {
+        self.0.remove(&self.1);
     }
 }
