@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import json
+import math
 import re
 import threading
 
@@ -55,6 +56,13 @@ def test_the_tail_holds_the_last_four_kilobytes(lam, table):
     assert "line 499 " in answer.log
     assert "line 0 " not in answer.log
     assert "REPORT RequestId" in answer.log
+
+
+def test_the_tail_of_a_cold_start_begins_with_what_the_init_said(lam):
+    name = create(lam)
+    answer = invoke(lam, name)
+    assert answer.log.startswith(f"init says hello\nSTART RequestId: {answer.request_id} "), answer.log
+    assert invoke(lam, name).log.startswith("START RequestId: ")
 
 
 def test_a_dry_run_runs_nothing(lam, logs):
@@ -277,7 +285,7 @@ def test_a_time_out_ends_the_instance(lam):
     assert "Task timed out after 1.00 seconds" in answer.payload["errorMessage"]
     assert answer.request_id in answer.payload["errorMessage"]
     assert "Task timed out after 1.00 seconds" in answer.log
-    assert re.search(r"Duration: 1\d\d\d\.\d\d ms\tBilled Duration: \d+ ms", answer.log), answer.log
+    assert "\tDuration: 1000.00 ms\tBilled Duration: " in answer.log, answer.log
     assert call(lam, name, {"do": "calls"}) == 1
 
 
@@ -318,6 +326,16 @@ def test_a_failed_init_is_the_answer(lam, language, source, handler, kind, messa
     assert answer.error == "Unhandled", answer
     assert answer.payload["errorType"] == kind, answer
     assert message in answer.payload["errorMessage"], answer
+    said, started, ended = answer.log.partition("START RequestId: ")
+    assert started, answer
+    report = ended.splitlines()[-1]
+    ran, billed = re.search(r"\tDuration: ([\d.]+) ms\tBilled Duration: (\d+) ms\t", report).groups()
+    assert int(billed) == math.ceil(float(ran)), "the init is all that ran, and is billed once"
+    assert report.endswith(f"\tStatus: error\tError Type: {kind}\t") and "Init Duration" not in report, report
+    if kind == "Runtime.ExitError":
+        assert f"RequestId: {answer.request_id} Error: Runtime exited with error: {message}\n{kind}\nEND " in ended, answer
+    else:
+        assert kind in said, "what the init wrote stands before"
     again = invoke(lam, name, {})
     assert again.payload["errorType"] == kind, "and again the next time"
 
@@ -327,6 +345,24 @@ def test_an_init_that_takes_too_long_runs_again_within_the_invocation(lam):
     answer = invoke(lam, name, {})
     assert answer.error == "Unhandled"
     assert "timed out" in answer.payload["errorMessage"].lower() or "timeout" in answer.payload["errorType"].lower()
+    report = answer.log.splitlines()[-1]
+    assert "\tDuration: 2000.00 ms\tBilled Duration: 2000 ms\t" in report and "Init Duration" not in report, report
+
+
+DEATHS = [
+    ("setTimeout(() => { throw new RangeError('too late'); }, 1)", "RangeError", "Uncaught Exception", 129),
+    ("Promise.reject(new Error('nobody cared'))", "Runtime.UnhandledPromiseRejection", "Unhandled Promise Rejection", 128),
+]
+
+
+@pytest.mark.parametrize("act, kind, said, status", DEATHS, ids=[row[1] for row in DEATHS])
+def test_a_node_process_that_dies_of_an_error_is_said_to_have_exited(lam, act, kind, said, status):
+    code = packages.node(f"exports.handler = async () => {{ {act}; await new Promise((done) => setTimeout(done, 5000)); }};\n")
+    answer = invoke(lam, create(lam, code=code, language="node_cjs", Timeout=10), {})
+    assert (answer.error, answer.payload["errorType"]) == ("Unhandled", kind), answer
+    assert said in answer.log
+    assert f"RequestId: {answer.request_id} Error: Runtime exited with error: exit status {status}\nRuntime.ExitError\nEND " in answer.log, answer
+    assert answer.log.splitlines()[-1].endswith("\tStatus: error\tError Type: Runtime.ExitError\t"), answer
 
 
 def test_an_answer_that_is_no_json_is_a_marshal_error(lam, table):
