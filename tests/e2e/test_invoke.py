@@ -2,7 +2,9 @@
 
 import concurrent.futures
 import json
+import math
 import re
+import threading
 
 import pytest
 from harness import lambdas, packages, wait
@@ -56,6 +58,13 @@ def test_the_tail_holds_the_last_four_kilobytes(lam, table):
     assert "REPORT RequestId" in answer.log
 
 
+def test_the_tail_of_a_cold_start_begins_with_what_the_init_said(lam):
+    name = create(lam)
+    answer = invoke(lam, name)
+    assert answer.log.startswith(f"init says hello\nSTART RequestId: {answer.request_id} "), answer.log
+    assert invoke(lam, name).log.startswith("START RequestId: ")
+
+
 def test_a_dry_run_runs_nothing(lam, logs):
     name = create(lam)
     answer = lam.invoke(FunctionName=name, InvocationType="DryRun", Payload=b"{}")
@@ -80,7 +89,7 @@ def test_an_event_that_fails_is_tried_three_times(platform, lam, logs):
     request_id = answer["ResponseMetadata"]["RequestId"]
     starts = lambda: [l for l in lambdas.log_events(logs, name) if l.startswith(f"START RequestId: {request_id}")]
     wait.until(lambda: len(starts()) == 3, "it was tried three times", 30)
-    facts = wait.until(lambda: len(f := usage(platform, name)) >= 3 and f, "three facts are there")
+    facts = wait.until(lambda: len(f := lambdas.usage(platform, name)) >= 3 and f, "three facts are there")
     assert sorted(fact["attempt"] for fact in facts) == [1, 2, 3]
 
 
@@ -212,6 +221,48 @@ def test_more_invocations_than_may_wait_are_throttled(make_platform):
     running.stop()
 
 
+def test_a_busy_function_does_not_starve_the_others(make_platform):
+    running = make_platform("--set", "instances.memory_max=256MiB")
+    lam = running.client("lambda", max_pool_connections=16)
+    busy, small, large = create(lam), create(lam), create(lam, MemorySize=256, Timeout=20)
+    over = threading.Event()
+
+    def keep_busy(_):
+        count = 0
+        while not over.is_set():
+            assert call(lam, busy, {"do": "sleep", "seconds": 0.2}) == "slept"
+            count += 1
+        return count
+
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        loops = [pool.submit(keep_busy, n) for n in range(6)]
+        try:
+            wait.until(lambda: len([m for m in lambdas.log_events(running.client("logs"), busy) if m.startswith("START ")]) > 6, "it is busy")
+            others = [pool.submit(call, lam, name, {"do": "calls"}) for name in (small, large)]
+            assert [other.result(30) for other in others] == [1, 1]
+        finally:
+            over.set()
+        assert all(loop.result() for loop in loops)
+    running.stop()
+
+
+def test_who_hung_up_waits_no_longer(make_platform):
+    running = make_platform("--set", "instances.count_max=1")
+    lam = running.client("lambda")
+    name, other = create(lam, Timeout=20), create(lam)
+    waiting = lambda: json.loads(running.home.pinfold("status", "--output", "json").stdout)["invocations_waiting"]
+    events = [json.dumps({"do": "sleep", "seconds": 3, "number": number}).encode() for number in range(4)]
+    callers = [running.open_request("POST", f"/2015-03-31/functions/{name}/invocations", event) for event in events]
+    wait.until(lambda: waiting() == 3, "one runs, and three wait")
+    for caller in callers:
+        caller.close()
+    wait.until(lambda: waiting() == 0, "nobody waits", 2)
+    assert call(lam, other, {"do": "calls"}) == 1
+    facts = wait.until(lambda: lambdas.usage(running, name), "the one that ran is metered")
+    assert len(facts) == 1
+    running.stop()
+
+
 # ---- failures
 
 
@@ -234,7 +285,7 @@ def test_a_time_out_ends_the_instance(lam):
     assert "Task timed out after 1.00 seconds" in answer.payload["errorMessage"]
     assert answer.request_id in answer.payload["errorMessage"]
     assert "Task timed out after 1.00 seconds" in answer.log
-    assert re.search(r"Duration: 1\d\d\d\.\d\d ms\tBilled Duration: \d+ ms", answer.log), answer.log
+    assert "\tDuration: 1000.00 ms\tBilled Duration: " in answer.log, answer.log
     assert call(lam, name, {"do": "calls"}) == 1
 
 
@@ -275,6 +326,16 @@ def test_a_failed_init_is_the_answer(lam, language, source, handler, kind, messa
     assert answer.error == "Unhandled", answer
     assert answer.payload["errorType"] == kind, answer
     assert message in answer.payload["errorMessage"], answer
+    said, started, ended = answer.log.partition("START RequestId: ")
+    assert started, answer
+    report = ended.splitlines()[-1]
+    ran, billed = re.search(r"\tDuration: ([\d.]+) ms\tBilled Duration: (\d+) ms\t", report).groups()
+    assert int(billed) == math.ceil(float(ran)), "the init is all that ran, and is billed once"
+    assert report.endswith(f"\tStatus: error\tError Type: {kind}\t") and "Init Duration" not in report, report
+    if kind == "Runtime.ExitError":
+        assert f"RequestId: {answer.request_id} Error: Runtime exited with error: {message}\n{kind}\nEND " in ended, answer
+    else:
+        assert kind in said, "what the init wrote stands before"
     again = invoke(lam, name, {})
     assert again.payload["errorType"] == kind, "and again the next time"
 
@@ -284,6 +345,24 @@ def test_an_init_that_takes_too_long_runs_again_within_the_invocation(lam):
     answer = invoke(lam, name, {})
     assert answer.error == "Unhandled"
     assert "timed out" in answer.payload["errorMessage"].lower() or "timeout" in answer.payload["errorType"].lower()
+    report = answer.log.splitlines()[-1]
+    assert "\tDuration: 2000.00 ms\tBilled Duration: 2000 ms\t" in report and "Init Duration" not in report, report
+
+
+DEATHS = [
+    ("setTimeout(() => { throw new RangeError('too late'); }, 1)", "RangeError", "Uncaught Exception", 129),
+    ("Promise.reject(new Error('nobody cared'))", "Runtime.UnhandledPromiseRejection", "Unhandled Promise Rejection", 128),
+]
+
+
+@pytest.mark.parametrize("act, kind, said, status", DEATHS, ids=[row[1] for row in DEATHS])
+def test_a_node_process_that_dies_of_an_error_is_said_to_have_exited(lam, act, kind, said, status):
+    code = packages.node(f"exports.handler = async () => {{ {act}; await new Promise((done) => setTimeout(done, 5000)); }};\n")
+    answer = invoke(lam, create(lam, code=code, language="node_cjs", Timeout=10), {})
+    assert (answer.error, answer.payload["errorType"]) == ("Unhandled", kind), answer
+    assert said in answer.log
+    assert f"RequestId: {answer.request_id} Error: Runtime exited with error: exit status {status}\nRuntime.ExitError\nEND " in answer.log, answer
+    assert answer.log.splitlines()[-1].endswith("\tStatus: error\tError Type: Runtime.ExitError\t"), answer
 
 
 def test_an_answer_that_is_no_json_is_a_marshal_error(lam, table):
@@ -293,19 +372,11 @@ def test_an_answer_that_is_no_json_is_a_marshal_error(lam, table):
     assert "not JSON serializable" in answer.payload["errorMessage"]
 
 
-def usage(platform, name):
-    """The usage facts of a function, as the platform's own API gives them."""
-    status, _, body = platform.request("GET", f"/_pinfold/usage?function={name}&limit=100")
-    assert status == 200, body
-    found = json.loads(body)
-    return found if isinstance(found, list) else next(value for value in found.values() if isinstance(value, list))
-
-
 def test_each_invocation_leaves_one_fact(platform, lam):
     name = create(lam, MemorySize=192)
     answer = invoke(lam, name, {"do": "echo", "value": "abc"})
     invoke(lam, name, {"do": "raise", "message": "x"})
-    facts = wait.until(lambda: len(f := usage(platform, name)) >= 2 and f, "two facts are there")
+    facts = wait.until(lambda: len(f := lambdas.usage(platform, name)) >= 2 and f, "two facts are there")
     assert len(facts) == 2
     text = json.dumps(facts)
     assert answer.request_id in text

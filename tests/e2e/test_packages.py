@@ -241,6 +241,8 @@ def test_a_package_without_a_bootstrap_is_said_at_its_start(lam):
     assert answer.error == "Unhandled", answer
     assert answer.payload["errorType"] == "Runtime.InvalidEntrypoint", answer
     assert "bootstrap" in answer.payload["errorMessage"], answer
+    said = f"RequestId: {answer.request_id} Error: Couldn't find valid bootstrap(s): [/var/task/bootstrap /opt/bootstrap]"
+    assert f"{said}\nRuntime.InvalidEntrypoint\nEND " in answer.log, answer
 
 
 def test_refused_packages_leave_nothing_behind(platform, lam):

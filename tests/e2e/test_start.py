@@ -1,9 +1,12 @@
 """Starts that cannot succeed: one clear message each, the right exit code, and nothing damaged."""
 
 import concurrent.futures
+import json
 import os
+import signal
 import socket
 import subprocess
+import time
 from pathlib import Path
 
 import botocore
@@ -279,6 +282,90 @@ def test_a_stop_waits_for_running_invocations(make_platform):
         wait.until(lambda: len([m for m in lambdas.log_events(logs, name) if m.startswith("START ")]) == 2, "it runs")
         running.stop()
         assert sleeping.result() == "slept"
+
+
+@pytest.mark.parametrize("temporary", [True, False], ids=["temporary", "kept"])
+def test_a_stop_cuts_off_what_runs_beyond_its_time(make_home, make_platform, temporary):
+    home = make_home()
+    room = home.path / "work" / "room"
+    room.mkdir()
+    options = {"home": home, "env": {"TMPDIR": str(room)}, "temporary": temporary}
+    running = make_platform("--set", "drain_max=1s", **options)
+    lam = running.client("lambda")
+    name = create(lam, Timeout=60)
+    long = {"do": "sleep", "seconds": 40}
+    event = lam.invoke(FunctionName=name, InvocationType="Event", Payload=json.dumps(long).encode())["ResponseMetadata"]["RequestId"]
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(lambdas.invoke, lam, name, long)
+        wait.until(lambda: starts(running, name) == 2, "both run")
+        began = time.monotonic()
+        running.stop()
+        assert time.monotonic() - began < 4, running.output()
+        with pytest.raises(botocore.exceptions.ClientError) as refused:
+            waiting.result()
+    assert refused.value.response["ResponseMetadata"]["HTTPStatusCode"] == 503
+    assert "invocations_cut_off=2" in running.output()
+    assert list(room.iterdir()) == []
+    assert not (home.data_dir / "client.json").exists()
+    assert not [path for path in home.path.rglob("core*") if path.is_file()]
+    if not temporary:
+        again = make_platform(home=home)
+        messages = lambdas.log_events(again.client("logs"), name)
+        assert len([m for m in messages if "cut off" in m]) == 2, messages
+        wait.until(lambda: starts(again, name, event) == 2, "the event runs again")
+        again.kill()
+
+
+def starts(running, name, request_id=None):
+    """How often invocations of a function have begun."""
+    return len([m for m in lambdas.log_events(running.client("logs"), name, request_id) if m.startswith("START ")])
+
+
+def test_a_second_signal_stops_at_once(make_home, make_platform):
+    home = make_home()
+    running = make_platform(home=home)
+    lam = running.client("lambda")
+    name = create(lam, Timeout=60)
+    lam.invoke(FunctionName=name, InvocationType="Event", Payload=b'{"do": "sleep", "seconds": 40}')
+    wait.until(lambda: starts(running, name) == 1, "it runs")
+    running.process.send_signal(signal.SIGTERM)
+    wait.until(lambda: "once more to stop at once" in running.output(), "the first signal was heard")
+    began = time.monotonic()
+    running.stop()
+    assert time.monotonic() - began < 4, running.output()
+    assert "stopped at once" in running.output()
+    assert not (home.data_dir / "client.json").exists()
+
+
+def test_a_stop_starts_nothing_more_and_loses_nothing(make_home, make_platform):
+    home = make_home()
+    running = make_platform("--set", "instances.count_max=1", home=home)
+    lam = running.client("lambda", max_pool_connections=10)
+    name = create(lam, Timeout=20)
+    events = 6
+    for _ in range(events):
+        lam.invoke(FunctionName=name, InvocationType="Event", Payload=b'{"do": "sleep", "seconds": 2}')
+    wait.until(lambda: starts(running, name) == 1, "the first runs")
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        waiting = pool.submit(call, lam, name)
+        wait.until(lambda: waits(running) == events, "all others wait")
+        began = time.monotonic()
+        pool.submit(running.stop)
+        with pytest.raises(botocore.exceptions.ClientError) as refused:
+            waiting.result()
+        assert refused.value.response["ResponseMetadata"]["HTTPStatusCode"] == 503
+    assert time.monotonic() - began < 5, running.output()
+    again = make_platform("--set", "instances.count_max=4", home=home)
+    lambdas.finished(again.client("logs"), name, reports=events)
+    facts = wait.until(lambda: len(f := lambdas.usage(again, name)) >= events and f, "every event has run")
+    assert [fact["attempt"] for fact in facts] == [1] * events
+    again.stop()
+
+
+def waits(running):
+    """How many invocations wait for an instance."""
+    said = running.home.pinfold("status", "--output", "json")
+    return json.loads(said.stdout)["invocations_waiting"]
 
 
 def test_what_was_made_is_there_after_a_restart(make_home, make_platform, user):

@@ -145,6 +145,42 @@ pub(crate) enum Reply {
     Refused(Refusal),
     /// The instance was gone before it saw the event.
     Undelivered(String),
+    /// There is no instance, and another start would not help.
+    NotStarted(String),
+    /// It ran when the platform's time to stop was over.
+    CutOff,
+}
+
+/// What became of an attempt, for whoever must know whether it has begun.
+pub(crate) enum Attempted {
+    Answered(Answered),
+    /// No instance ever saw it.
+    NotRun(NotRun),
+    /// No instance ever saw it, by the platform's fault; in words why.
+    Undelivered(String),
+    /// It was ended with the platform.
+    CutOff,
+}
+
+/// An invocation in the pool's hands. If its caller goes away it no longer waits; one that runs goes on to its end.
+struct Waiting<'a> {
+    inner: &'a Arc<Inner>,
+    ticket: Option<Ticket>,
+}
+
+impl Waiting<'_> {
+    /// Takes it back if it still waits.
+    fn give_up(&mut self) {
+        if let Some(ticket) = self.ticket.take() {
+            self.inner.step(PoolEvent::Abandoned(ticket));
+        }
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.give_up();
+    }
 }
 
 impl Invoker {
@@ -177,37 +213,46 @@ impl Invoker {
         Self { inner }
     }
 
-    /// Makes one attempt. It goes on to its end and is metered even if the caller no longer waits.
+    /// Makes one attempt. Once it runs it goes on to its end and is metered even if the caller no longer waits.
     pub async fn run(&self, request: Request) -> Result<Answered, NotRun> {
+        match self.attempt(request).await {
+            Attempted::Answered(answered) => Ok(answered),
+            Attempted::NotRun(not_run) => Err(not_run),
+            Attempted::Undelivered(reason) => {
+                Ok(Answered { outcome: Outcome::PlatformFailure(reason), log_tail: None })
+            }
+            Attempted::CutOff => Err(NotRun::Stopping),
+        }
+    }
+
+    pub(crate) async fn attempt(&self, request: Request) -> Attempted {
         let mut lost = String::new();
         for _ in 0..DELIVERIES_MAX {
-            if self.inner.stop.is_requested() {
-                return Err(NotRun::Stopping);
-            }
             let (ticket, mut reply) = self.inner.arrive(request.clone());
+            let mut waiting = Waiting { inner: &self.inner, ticket: Some(ticket) };
             let answer = match tokio::time::timeout(self.inner.wait_max, &mut reply).await {
                 Ok(answer) => answer,
                 Err(_) => {
-                    // Takes it back if it still waits; otherwise it runs, and the function's own time-out bounds it.
-                    self.inner.step(PoolEvent::Abandoned(ticket));
+                    // If it runs by now, the function's own time-out bounds it.
+                    waiting.give_up();
                     reply.await
                 }
             };
+            waiting.ticket = None;
             match answer {
-                Ok(Reply::Answered(answered)) => return Ok(answered),
-                Ok(Reply::Refused(refusal)) => {
-                    self.inner.metrics.throttles.inc();
-                    return Err(match refusal {
-                        Refusal::QueueFull => NotRun::QueueFull,
-                        Refusal::WaitedTooLong => NotRun::WaitedTooLong,
-                        Refusal::NeverFits => NotRun::NeverFits,
-                    });
-                }
+                Ok(Reply::Answered(answered)) => return Attempted::Answered(answered),
+                Ok(Reply::Refused(refusal)) => return Attempted::NotRun(self.inner.refused(refusal)),
                 Ok(Reply::Undelivered(reason)) => lost = reason,
-                Err(_) => return Err(NotRun::Stopping),
+                Ok(Reply::NotStarted(reason)) => return Attempted::Undelivered(reason),
+                Ok(Reply::CutOff) => return Attempted::CutOff,
+                Err(_) => {
+                    // Its keeper vanished, perhaps after the guest saw it.
+                    let outcome = Outcome::PlatformFailure("the instance's keeper is gone".to_owned());
+                    return Attempted::Answered(Answered { outcome, log_tail: None });
+                }
             }
         }
-        Ok(Answered { outcome: Outcome::PlatformFailure(lost), log_tail: None })
+        Attempted::Undelivered(lost)
     }
 
     /// Counts instances and waiting invocations.
@@ -236,20 +281,18 @@ impl Invoker {
         }
     }
 
-    /// Takes no new work, waits until `deadline` for what runs, then ends all instances. Answers how many invocations
-    /// were cut off.
+    /// Takes no new work and lets nobody wait any more, gives what runs `deadline` to end, then cuts it off and ends all
+    /// instances. Answers how many invocations were cut off.
     pub async fn drain(&self, deadline: Duration) -> usize {
         self.inner.stop.request();
-        let busy = || {
-            let census = self.instances();
-            census.busy + census.waiting
-        };
+        self.inner.step(PoolEvent::Closed);
+        let busy = || self.instances().busy;
         let until = tokio::time::Instant::now() + deadline;
         while busy() > 0 && tokio::time::Instant::now() < until {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         let left = busy();
-        // A keeper whose channel closes stops its instance.
+        // A keeper whose inbox closes cuts off what it runs and stops its instance.
         self.inner.state.lock().keepers.clear();
         let until = tokio::time::Instant::now() + STOP_MAX;
         while self.instances() != Instances::default() && tokio::time::Instant::now() < until {
@@ -266,6 +309,22 @@ pub(crate) fn version_of(entry: &Entry) -> VersionId {
 impl Inner {
     pub(crate) fn now(&self) -> Timestamp {
         self.clock.now()
+    }
+
+    /// Returns when the platform begins to stop.
+    pub(crate) async fn stopping(&self) {
+        self.stop.requested().await;
+    }
+
+    fn refused(&self, refusal: Refusal) -> NotRun {
+        let not_run = match refusal {
+            Refusal::QueueFull => NotRun::QueueFull,
+            Refusal::WaitedTooLong => NotRun::WaitedTooLong,
+            Refusal::NeverFits => NotRun::NeverFits,
+            Refusal::Stopping => return NotRun::Stopping,
+        };
+        self.metrics.throttles.inc();
+        not_run
     }
 
     fn arrive(self: &Arc<Self>, request: Request) -> (Ticket, oneshot::Receiver<Reply>) {

@@ -1,12 +1,13 @@
 //! Event invocations: durable from the moment they are accepted until they are done or given up.
 //!
-//! Each is a record with a due-time. Snapshot, decide, commit, perform, settle: an attempt is recorded as begun before
-//! it runs, so that after a crash the next run knows that it is another one.
+//! Each is a record, with a place in the line of its function while it waits. Snapshot, decide, commit, perform, settle: an
+//! attempt is recorded as begun before it runs, so that after a crash the next run knows that it is another one.
 
 mod decide;
+mod line;
 mod record;
+mod schedule;
 
-use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,29 +25,24 @@ use store::{
 };
 use tokio::sync::Notify;
 
-use crate::driver::{Invoker, Request};
+use crate::driver::{Attempted, Invoker, NotRun, Request};
 use crate::ports::LogStreams;
 use crate::resolve;
 
 pub use decide::{Decision, Ended, EventPolicy};
 pub use record::EventState;
 
-use record::EventRecord;
+use record::{Event, EventRecord};
+use schedule::{Look, Schedule};
 
 /// Payloads up to this size live in the record itself.
 const PAYLOAD_INLINE_MAX: usize = 16 * 1024;
 /// Where larger ones are kept among blobs.
 const PAYLOAD_SPACE: &str = "events";
-/// Attempts that run at the same time, over all functions.
-const RUNNING_MAX: usize = 128;
-/// Attempts of one function that run at the same time.
-const RUNNING_PER_FUNCTION_MAX: usize = 32;
-/// Due events that are looked at in one go; more than may run, so that one busy function does not hide the others.
-const LOOKED_AT_MAX: usize = 1024;
-/// Records that one step of taking up looks at.
-const TAKEN_UP_MAX: usize = 256;
-/// The dispatcher looks again at the latest after this time when something is due later.
-const PAUSE_MAX: Duration = Duration::from_secs(3600);
+/// Payloads that are looked at in one go when they are compared with records.
+const PAYLOADS_LISTED_MAX: usize = 256;
+/// When something is due later the dispatcher looks at the clock this often: the clock may jump, a pause does not.
+const PAUSE_MAX: Duration = Duration::from_secs(30);
 /// A store that fails is asked again after this time.
 const STORE_PAUSE: Duration = Duration::from_secs(1);
 
@@ -106,6 +102,9 @@ pub enum EventsError {
     /// The store could not be read.
     #[error("read the queue of events")]
     Read(#[source] StoreError),
+    /// What an earlier platform left could not be taken up.
+    #[error("take up the queue of events")]
+    TakeUp(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
 /// The queue of events. Cheap to clone.
@@ -116,21 +115,14 @@ pub struct Events {
 
 struct Inner {
     parts: EventsParts,
-    /// What runs now; the same event is never run twice at once.
-    running: Mutex<Running>,
+    schedule: Mutex<Schedule>,
     wake: Notify,
-}
-
-#[derive(Default)]
-struct Running {
-    events: HashSet<InvocationId>,
-    by_function: HashMap<FunctionId, usize>,
 }
 
 impl Events {
     /// Makes the queue; nothing runs before [`run`](Self::run).
     pub fn new(parts: EventsParts) -> Self {
-        Self { inner: Arc::new(Inner { parts, running: Mutex::default(), wake: Notify::new() }) }
+        Self { inner: Arc::new(Inner { parts, schedule: Mutex::default(), wake: Notify::new() }) }
     }
 
     /// Accepts an event: when this returns it is durable.
@@ -145,22 +137,23 @@ impl Events {
             put.map_err(EventsError::Payload)?;
         }
         let key = record::key(event.id);
+        let function = event.function.clone();
         let record = EventRecord::new(event, inline, now);
         let mut batch = Batch::new(parts.entropy.as_ref());
         batch.require_absent(&key);
         batch.put_record(&key, &record);
-        batch.due_set(&key, now, Bytes::new());
+        batch.put(&line::place(&function, now, record.event.id), Bytes::new());
         if parts.acknowledge_early {
             let inner = inner.clone();
             tokio::spawn(async move {
                 tokio::time::sleep(CANARY_DELAY).await;
                 drop(inner.parts.store.commit(batch).await);
-                inner.wake.notify_one();
+                inner.waits(&function, now);
             });
             return Ok(());
         }
         parts.store.commit(batch).await.map_err(EventsError::Commit)?;
-        inner.wake.notify_one();
+        inner.waits(&function, now);
         Ok(())
     }
 
@@ -189,21 +182,32 @@ impl Events {
         self.inner.remove_orphans().await
     }
 
-    /// Runs what is due until asked to stop.
+    /// Runs what is due until asked to stop; returns once what runs then has been settled.
     pub async fn run(&self, stop: Stop) {
-        loop {
-            let pause = match self.inner.dispatch().await {
-                Ok(pause) => pause,
+        let inner = &self.inner;
+        while !stop.is_requested() {
+            let pause = match inner.dispatch(&stop).await {
+                Ok(()) => inner.schedule.lock().pause(inner.parts.clock.now()).map(|pause| pause.min(PAUSE_MAX)),
                 Err(error) => {
                     tracing::error!(error = %Chain(&error), "due events cannot be read; trying again");
-                    STORE_PAUSE
+                    Some(STORE_PAUSE)
+                }
+            };
+            let pause = async {
+                match pause {
+                    Some(pause) => tokio::time::sleep(pause).await,
+                    // Whoever waits or ends wakes the dispatcher; until then there is nothing to look for.
+                    None => std::future::pending().await,
                 }
             };
             tokio::select! {
-                () = stop.requested() => return,
-                () = self.inner.wake.notified() => {}
-                () = tokio::time::sleep(pause) => {}
+                () = stop.requested() => {}
+                () = inner.wake.notified() => {}
+                () = pause => {}
             }
+        }
+        while !inner.schedule.lock().is_quiet() {
+            inner.wake.notified().await;
         }
     }
 }
@@ -214,33 +218,24 @@ impl Inner {
         Ok(answer.scan.into_iter().next().unwrap_or_default())
     }
 
-    /// Events that had begun when the last platform ended have no due-time: they get one.
     async fn take_up(&self) -> Result<(), EventsError> {
-        let mut after = None;
-        loop {
-            let scan = Scan::new(record::shard().all()).after(after).items(TAKEN_UP_MAX);
-            let (records, next) =
-                store::scan_records::<EventRecord>(self.parts.store.as_ref(), scan).await.map_err(EventsError::Read)?;
-            let mut batch = Batch::new(self.parts.entropy.as_ref());
-            for (key, record, _) in &records {
-                if record.state.running {
-                    batch.due_set(key, self.parts.clock.now(), Bytes::new());
-                }
-            }
-            if !batch.ops.is_empty() {
-                self.parts.store.commit(batch).await.map_err(EventsError::Commit)?;
-            }
-            match next {
-                Some(next) => after = Some(next),
-                None => return Ok(()),
-            }
+        let lines = line::take_up(self.parts.store.as_ref(), self.parts.entropy.as_ref()).await;
+        let lines = lines.map_err(|error| EventsError::TakeUp(Box::new(error)))?;
+        for (function, at) in lines {
+            self.waits(&function, at);
         }
+        Ok(())
+    }
+
+    fn waits(&self, function: &FunctionId, at: Timestamp) {
+        self.schedule.lock().waits(function, at);
+        self.wake.notify_one();
     }
 
     async fn remove_orphans(&self) -> Result<(), EventsError> {
         let mut after: Option<String> = None;
         loop {
-            let names = self.parts.blobs.list(PAYLOAD_SPACE, "", after.as_deref(), TAKEN_UP_MAX).await;
+            let names = self.parts.blobs.list(PAYLOAD_SPACE, "", after.as_deref(), PAYLOADS_LISTED_MAX).await;
             let names = names.map_err(EventsError::Payload)?;
             for id in names.iter().filter_map(|name| name.parse::<InvocationId>().ok()) {
                 let key = record::key(id);
@@ -250,75 +245,73 @@ impl Inner {
                 }
             }
             match names.last() {
-                Some(last) if names.len() == TAKEN_UP_MAX => after = Some(last.clone()),
+                Some(last) if names.len() == PAYLOADS_LISTED_MAX => after = Some(last.clone()),
                 _ => return Ok(()),
             }
         }
     }
 
-    /// Starts what is due and has room; answers how long nothing more will be due.
-    async fn dispatch(self: &Arc<Self>) -> Result<Duration, EventsError> {
-        let now = self.parts.clock.now();
-        let due = self.parts.store.due(&record::shard(), Timestamp::MAX, LOOKED_AT_MAX).await;
-        for due in due.map_err(EventsError::Read)? {
-            if due.at > now {
-                return Ok(due.at.since(now).min(PAUSE_MAX));
+    /// Starts what is due and has room.
+    async fn dispatch(self: &Arc<Self>, stop: &Stop) -> Result<(), EventsError> {
+        while !stop.is_requested() {
+            let now = self.parts.clock.now();
+            let Some(look) = self.schedule.lock().choose(now) else { break };
+            if let Err(error) = self.start_due(&look, now).await {
+                self.schedule.lock().waits(&look.function, now);
+                return Err(error);
             }
-            let Some(id) = record::id_of(&due.key) else { continue };
-            if self.running.lock().events.contains(&id) {
-                continue;
+        }
+        Ok(())
+    }
+
+    async fn start_due(self: &Arc<Self>, look: &Look, now: Timestamp) -> Result<(), EventsError> {
+        let store = self.parts.store.as_ref();
+        let front = line::front(store, &look.function, look.places).await.map_err(EventsError::Read)?;
+        let begin = self.schedule.lock().looked(look, &front, now);
+        let keys: Vec<Key> = begin.iter().map(|(_, id)| record::key(*id)).collect();
+        let found = match store.read(Read { get: keys.clone(), scan: Vec::new() }).await {
+            Ok(found) => found.get,
+            Err(error) => {
+                begin.iter().for_each(|(_, id)| self.schedule.lock().ended(&look.function, *id));
+                return Err(EventsError::Read(error));
             }
-            let found = store::get_record::<EventRecord>(self.parts.store.as_ref(), &due.key).await;
-            let Some((record, revision)) = found.map_err(EventsError::Read)? else { continue };
-            if record.state.next > now {
-                // It was put back while the list was read: its new due-time counts.
-                continue;
-            }
-            if !self.admit(id, &record.event.function) {
-                if self.running.lock().events.len() >= RUNNING_MAX {
-                    break;
-                }
-                continue;
-            }
-            let me = self.clone();
-            tokio::spawn(async move {
-                let function = record.event.function.clone();
-                if let Err(error) = me.attempt(due.key, record, revision).await {
-                    tracing::error!(event = %id, error = %Chain(&error), "an event could not be brought to its end");
-                    tokio::time::sleep(STORE_PAUSE).await;
-                }
-                me.leave(id, &function);
+        };
+        for (((at, id), key), stored) in begin.into_iter().zip(keys).zip(found) {
+            let decoded = stored.map(|stored| {
+                store::decode_stored::<EventRecord>(&key, &stored).map(|record| (record, stored.revision))
             });
-        }
-        // Whoever ends wakes the dispatcher; until then there is nothing to look for.
-        Ok(PAUSE_MAX)
-    }
-
-    fn admit(&self, id: InvocationId, function: &FunctionId) -> bool {
-        let mut running = self.running.lock();
-        let of_function = running.by_function.get(function).copied().unwrap_or(0);
-        if running.events.len() >= RUNNING_MAX || of_function >= RUNNING_PER_FUNCTION_MAX {
-            return false;
-        }
-        running.by_function.insert(function.clone(), of_function + 1);
-        running.events.insert(id)
-    }
-
-    fn leave(&self, id: InvocationId, function: &FunctionId) {
-        let mut running = self.running.lock();
-        running.events.remove(&id);
-        if let Some(count) = running.by_function.get_mut(function) {
-            *count -= 1;
-            if *count == 0 {
-                running.by_function.remove(function);
+            match decoded {
+                Some(Ok((record, revision))) if record.state.next == at => {
+                    tokio::spawn(self.clone().bring_on(key, record, revision));
+                }
+                Some(Err(error)) => {
+                    tracing::error!(event = %id, error = %Chain(&error), "an event cannot be read; it stays until the next start");
+                    self.schedule.lock().ended(&look.function, id);
+                }
+                // It ended or was put back while the line was read.
+                _ => self.schedule.lock().ended(&look.function, id),
             }
         }
-        drop(running);
+        Ok(())
+    }
+
+    async fn bring_on(self: Arc<Self>, key: Key, record: EventRecord, revision: Revision) {
+        let (id, function, at) = (record.event.id, record.event.function.clone(), record.state.next);
+        if let Err(error) = self.attempt(key, record, revision).await {
+            tracing::error!(event = %id, error = %Chain(&error), "an event could not be brought to its end");
+            tokio::time::sleep(STORE_PAUSE).await;
+            // If it has not even begun it still has its place.
+            self.schedule.lock().waits(&function, at);
+        }
+        self.schedule.lock().ended(&function, id);
         self.wake.notify_one();
     }
 
     /// One attempt, from the commit that begins it to the commit that ends it.
     async fn attempt(&self, key: Key, mut record: EventRecord, revision: Revision) -> Result<(), EventsError> {
+        if self.parts.invoker.is_stopping() {
+            return Ok(());
+        }
         let now = self.parts.clock.now();
         let policy = &self.parts.policy;
         if let Some(dropped) = decide::expired(&record.state, now, policy) {
@@ -328,13 +321,16 @@ impl Inner {
         let mut batch = Batch::new(self.parts.entropy.as_ref());
         batch.require_revision(&key, revision);
         let put = batch.put_record(&key, &record);
-        batch.due_clear(&key);
+        batch.delete(&line::place(&record.event.function, record.state.next, record.event.id));
         let committed = self.parts.store.commit(batch).await.map_err(EventsError::Commit)?;
         let revision = committed.revision(put).unwrap_or(revision);
         let ended = match self.perform(&record).await {
-            Ok(ended) => ended,
-            Err(error) => Ended::Platform(Chain(&error).to_string()),
+            Ok(Some(ended)) => ended,
+            // The next start finds it begun, and runs it again as another attempt.
+            Ok(None) => return Ok(()),
+            Err(error) => Ended::Undelivered(Chain(&error).to_string()),
         };
+        record.state = decide::count(&record.state, &ended);
         let decision = decide::end(&record.state, &ended, self.parts.clock.now(), policy);
         self.conclude(&key, &record, revision, decision).await
     }
@@ -364,15 +360,16 @@ impl Inner {
         }
     }
 
-    async fn perform(&self, record: &EventRecord) -> Result<Ended, EventsError> {
+    /// How the attempt ended; `None` if it was cut off with the platform.
+    async fn perform(&self, record: &EventRecord) -> Result<Option<Ended>, EventsError> {
         let event = &record.event;
         let snapshot = self.parts.catalogue.snapshot();
         let entry = match resolve::resolve(&snapshot, &event.function, event.qualifier.as_deref()) {
             Ok(entry) => entry,
-            Err(_) => return Ok(Ended::Gone),
+            Err(_) => return Ok(Some(Ended::Gone)),
         };
         if let Err(unresolved) = resolve::admit_state(&entry) {
-            return Ok(Ended::Platform(format!("{unresolved:?}")));
+            return Ok(Some(Ended::Undelivered(format!("{unresolved:?}"))));
         }
         let payload = self.payload(record).await?;
         let arn = match &event.qualifier {
@@ -389,9 +386,12 @@ impl Inner {
             attempt: record.state.begun,
             tail: false,
         };
-        Ok(match self.parts.invoker.run(request).await {
-            Ok(answered) => Ended::of(answered.outcome),
-            Err(not_run) => Ended::Platform(not_run.to_string()),
+        Ok(match self.parts.invoker.attempt(request).await {
+            Attempted::Answered(answered) => Some(Ended::of(answered.outcome)),
+            Attempted::NotRun(NotRun::Stopping) => Some(Ended::Stopping),
+            Attempted::NotRun(not_run) => Some(Ended::Undelivered(not_run.to_string())),
+            Attempted::Undelivered(reason) => Some(Ended::Undelivered(reason)),
+            Attempted::CutOff => None,
         })
     }
 
@@ -409,22 +409,25 @@ impl Inner {
         revision: Revision,
         decision: Decision,
     ) -> Result<(), EventsError> {
+        let Event { id, function, .. } = &record.event;
         let mut batch = Batch::new(self.parts.entropy.as_ref());
         batch.require_revision(key, revision);
         match &decision {
             Decision::Done | Decision::Drop(_) => {
                 batch.delete(key);
-                batch.due_clear(key);
+                // What had grown too old was never begun.
+                batch.delete(&line::place(function, record.state.next, *id));
             }
             Decision::Again { state, at } => {
                 batch.put_record(key, &EventRecord { state: state.clone(), ..record.clone() });
-                batch.due_set(key, *at, Bytes::new());
+                batch.put(&line::place(function, *at, *id), Bytes::new());
             }
         }
         self.parts.store.commit(batch).await.map_err(EventsError::Commit)?;
         match decision {
-            Decision::Again { .. } => {
+            Decision::Again { at, .. } => {
                 self.parts.metrics.event_retries.inc();
+                self.waits(function, at);
             }
             Decision::Done => self.forget_payload(record).await,
             Decision::Drop(_) => {

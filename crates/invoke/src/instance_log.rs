@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use base::time::Timestamp;
 use bytes::Bytes;
@@ -16,6 +17,8 @@ pub(crate) struct InstanceLog {
     stream: Arc<dyn LogStream>,
     /// `None` while nobody wants the tail.
     tail: Mutex<Option<Tail>>,
+    /// Whether what is kept is of the init, and belongs before the first invocation.
+    is_init: AtomicBool,
 }
 
 #[derive(Default)]
@@ -26,12 +29,23 @@ struct Tail {
 
 impl InstanceLog {
     pub(crate) fn new(stream: Arc<dyn LogStream>) -> Self {
-        Self { stream, tail: Mutex::new(None) }
+        Self { stream, tail: Mutex::new(None), is_init: AtomicBool::new(false) }
     }
 
-    /// From now on the last [`LOG_TAIL_BYTES`] are kept.
-    pub(crate) fn begin_tail(&self) {
+    /// What the init says from now on is kept for the first invocation.
+    pub(crate) fn keep_init(&self) {
+        self.is_init.store(true, Ordering::Relaxed);
         *self.tail.lock() = Some(Tail::default());
+    }
+
+    /// An invocation begins: from now on the last [`LOG_TAIL_BYTES`] are kept, if they are wanted.
+    pub(crate) fn begin_tail(&self, wanted: bool) {
+        let is_init = self.is_init.swap(false, Ordering::Relaxed);
+        if wanted && !is_init {
+            *self.tail.lock() = Some(Tail::default());
+        } else if is_init && !wanted {
+            *self.tail.lock() = None;
+        }
     }
 
     /// What was kept, and no more from now on.
@@ -101,7 +115,7 @@ mod tests {
     fn the_tail_is_the_last_four_kilobytes() {
         let log = InstanceLog::new(Arc::new(Nowhere));
         log.line(Timestamp::EPOCH, Bytes::from_static(b"before"));
-        log.begin_tail();
+        log.begin_tail(true);
         log.platform(Timestamp::EPOCH, ["START\n".to_owned()]);
         for number in 0..2000 {
             log.line(Timestamp::EPOCH, Bytes::from(format!("line {number}")));
@@ -110,9 +124,29 @@ mod tests {
         let tail = log.end_tail();
         assert_eq!(tail.len(), LOG_TAIL_BYTES);
         assert!(tail.ends_with(b"line 1999\nEND\n"));
-        log.begin_tail();
+        log.begin_tail(true);
         log.line(Timestamp::EPOCH, Bytes::from_static(b"short"));
         assert_eq!(&log.end_tail()[..], b"short\n");
+        assert!(log.end_tail().is_empty());
+    }
+
+    #[test]
+    fn what_the_init_said_stands_before_the_first_invocation_only() {
+        let log = InstanceLog::new(Arc::new(Nowhere));
+        log.platform(Timestamp::EPOCH, ["INIT_START\n".to_owned()]);
+        log.keep_init();
+        log.line(Timestamp::EPOCH, Bytes::from_static(b"init"));
+        log.begin_tail(true);
+        log.line(Timestamp::EPOCH, Bytes::from_static(b"first"));
+        assert_eq!(&log.end_tail()[..], b"init\nfirst\n");
+        log.begin_tail(true);
+        log.line(Timestamp::EPOCH, Bytes::from_static(b"second"));
+        assert_eq!(&log.end_tail()[..], b"second\n");
+
+        log.keep_init();
+        log.line(Timestamp::EPOCH, Bytes::from_static(b"init"));
+        log.begin_tail(false);
+        log.line(Timestamp::EPOCH, Bytes::from_static(b"unwanted"));
         assert!(log.end_tail().is_empty());
     }
 }

@@ -1,13 +1,13 @@
 //! The keeper of one instance: starts it, gives it one invocation after the other, writes its log, and ends it.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base::chain::Chain;
 use base::time::Timestamp;
 use functions::Entry;
 use model::ids::InstanceId;
-use model::invocation::{FunctionErrorKind, Invocation, Measured, Outcome};
+use model::invocation::{Invocation, Measured, Outcome};
 use model::runtime::Language;
 use model::usage::{UsageFact, UsageOutcome};
 use sandbox::{Instance, InstanceSpec, LaunchError, Work};
@@ -15,8 +15,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::driver::{Answered, Inner, Reply, Request};
 use crate::instance_log::InstanceLog;
-use crate::lines::{self, Report};
-use crate::pool::PoolEvent;
+use crate::lines::{self, Ending, Report};
+use crate::pool::{PoolEvent, Refusal};
 use crate::resolve::LATEST;
 
 /// One invocation for the instance.
@@ -40,14 +40,20 @@ pub(crate) async fn keep(
         return blame_platform(&inner, id, &log, &error);
     }
     inner.metrics.instances.starting.inc();
-    let launched = inner.sandbox.launch(spec, log.clone()).await;
+    let launched = tokio::select! {
+        launched = inner.sandbox.launch(spec, log.clone()) => Some(launched),
+        // Nobody waits for it any more.
+        () = inner.stopping() => None,
+    };
     inner.metrics.instances.starting.dec();
     let mut instance = match launched {
-        Ok(instance) => instance,
-        Err(error) => return explain_failed_start(&inner, id, &log, error),
+        Some(Ok(instance)) => instance,
+        Some(Err(error)) => return explain_failed_start(&inner, id, &log, error),
+        None => return fail_start(&inner, id, |_, reply| drop(reply.send(Reply::Refused(Refusal::Stopping)))),
     };
     inner.metrics.cold_starts.inc();
-    let mut init = Some(instance.cold_start().init_duration());
+    // One that took too long counts as the first invocation's own time.
+    let mut init = Some(instance.cold_start().init_duration()).filter(|init| !init.is_zero());
     inner.metrics.instances.idle.inc();
     inner.step(PoolEvent::Ready(id));
     loop {
@@ -63,7 +69,7 @@ pub(crate) async fn keep(
         let Some(job) = job else { break };
         inner.metrics.instances.idle.dec();
         inner.metrics.instances.busy.inc();
-        let finished = attempt(&inner, &mut instance, &log, job, &mut init).await;
+        let finished = attempt(&inner, &mut instance, &log, job, &mut init, &mut inbox).await;
         inner.metrics.instances.busy.dec();
         inner.metrics.instances.idle.inc();
         // First the pool, then the caller: whoever calls again at once finds this instance free.
@@ -87,13 +93,12 @@ async fn attempt(
     log: &InstanceLog,
     job: Job,
     init: &mut Option<Duration>,
+    inbox: &mut mpsc::UnboundedReceiver<Job>,
 ) -> Finished {
     let Job { request, reply } = job;
     let settings = &request.entry.function.settings;
-    let begun = inner.now();
-    if request.tail {
-        log.begin_tail();
-    }
+    let (begun, began) = (inner.now(), Instant::now());
+    log.begin_tail(request.tail);
     log.platform(begun, [lines::start(request.id, LATEST)]);
     let bytes_in = request.payload.len() as u64;
     let work = Work {
@@ -107,7 +112,12 @@ async fn attempt(
         function_arn: request.arn.clone(),
         cognito_identity: None,
     };
-    let ran = instance.run(work).await;
+    let ran = tokio::select! {
+        biased;
+        ran = instance.run(work) => ran,
+        // Nothing comes in while it is busy: the inbox has closed.
+        _ = inbox.recv() => return cut_off(inner, log, request, reply, init.take(), began.elapsed()),
+    };
     if !ran.delivered
         && let Outcome::PlatformFailure(reason) = ran.outcome
     {
@@ -116,19 +126,43 @@ async fn attempt(
         return Finished { reply, answer: Reply::Undelivered(reason), reusable: false };
     }
     let mut measured = Measured { init: init.take(), ..ran.measured };
-    if matches!(&ran.outcome, Outcome::FunctionError(error) if error.kind == FunctionErrorKind::OutOfMemory) {
+    let ending = match ran.exited {
+        Some(message) => Ending::Exited(message),
+        None => Ending::of(&ran.outcome, settings.timeout_secs),
+    };
+    match ending {
         // It wanted more than it was given; what is left of it says nothing.
-        measured.memory_used_mib = settings.memory_mib;
+        Ending::OutOfMemory => measured.memory_used_mib = settings.memory_mib,
+        Ending::TimedOut(secs) => measured.duration = measured.duration.min(Duration::from_secs(secs.into())),
+        _ => {}
     }
     let ended = inner.now();
-    write_end(log, ended, &request, &measured, &ran.outcome);
+    write_end(log, ended, &request, &measured, &ending);
     record(inner, ended, &request, &measured, &ran.outcome, bytes_in);
     let log_tail = request.tail.then(|| log.end_tail());
     let answer = Reply::Answered(Answered { outcome: ran.outcome, log_tail });
     Finished { reply, answer, reusable: ran.reusable }
 }
 
-fn write_end(log: &InstanceLog, at: Timestamp, request: &Request, measured: &Measured, outcome: &Outcome) {
+/// The platform's time to stop is over before the invocation is.
+fn cut_off(
+    inner: &Inner,
+    log: &InstanceLog,
+    request: Request,
+    reply: oneshot::Sender<Reply>,
+    init: Option<Duration>,
+    duration: Duration,
+) -> Finished {
+    let ended = inner.now();
+    let measured = Measured { duration, init, ..Measured::default() };
+    let outcome = Outcome::PlatformFailure("cut off with the platform".to_owned());
+    write_end(log, ended, &request, &measured, &Ending::CutOff);
+    record(inner, ended, &request, &measured, &outcome, request.payload.len() as u64);
+    tracing::warn!(invocation = %request.id, function = %request.entry.function.id.arn(), "an invocation was cut off");
+    Finished { reply, answer: Reply::CutOff, reusable: false }
+}
+
+fn write_end(log: &InstanceLog, at: Timestamp, request: &Request, measured: &Measured, ending: &Ending) {
     let settings = &request.entry.function.settings;
     let report = lines::report(&Report {
         id: request.id,
@@ -136,9 +170,9 @@ fn write_end(log: &InstanceLog, at: Timestamp, request: &Request, measured: &Mea
         init: measured.init,
         memory_mib: settings.memory_mib,
         memory_used_mib: measured.memory_used_mib,
-        outcome,
+        ending,
     });
-    let failure = lines::failure(request.id, at, settings.timeout_secs, outcome);
+    let failure = lines::failure(request.id, at, ending);
     log.platform(at, failure.into_iter().chain([lines::end(request.id), report]));
 }
 
@@ -179,17 +213,17 @@ fn explain_failed_start(inner: &Arc<Inner>, id: InstanceId, log: &InstanceLog, e
         other => return blame_platform(inner, id, log, &other),
     };
     let init = failure.cold_start.init_duration();
-    let error_type = error_type(&failure.error.payload);
     fail_start(inner, id, |request, reply| {
         let at = inner.now();
-        if request.tail {
-            log.begin_tail();
-        }
+        let error = failure.error_for(request.id);
+        let error_type = lines::error_type(&error.payload);
+        log.begin_tail(request.tail);
         log.platform(at, [lines::init_report(init, &error_type), lines::start(request.id, LATEST)]);
-        let measured = Measured { init: Some(init), ..failure.measured };
-        let outcome = Outcome::FunctionError(failure.error_for(request.id));
-        write_end(log, at, &request, &measured, &outcome);
-        record(inner, at, &request, &measured, &outcome, request.payload.len() as u64);
+        let seen = if failure.is_raised { None } else { lines::text_of(&error.payload, "errorMessage") };
+        write_end(log, at, &request, &failure.measured, &Ending::InitFailed { error_type, seen });
+        // The init is all that ran, and is counted once.
+        let outcome = Outcome::FunctionError(error);
+        record(inner, at, &request, &failure.measured, &outcome, request.payload.len() as u64);
         let log_tail = request.tail.then(|| log.end_tail());
         drop(reply.send(Reply::Answered(Answered { outcome, log_tail })));
     });
@@ -201,17 +235,8 @@ fn blame_platform(inner: &Arc<Inner>, id: InstanceId, log: &InstanceLog, error: 
     fail_start(inner, id, |request, reply| {
         let line = format!("RequestId: {} Error: {reason}\n", request.id);
         log.platform(inner.now(), [line]);
-        let outcome = Outcome::PlatformFailure(reason);
-        drop(reply.send(Reply::Answered(Answered { outcome, log_tail: None })));
+        drop(reply.send(Reply::NotStarted(reason)));
     });
-}
-
-fn error_type(payload: &[u8]) -> String {
-    let document: Option<serde_json::Value> = serde_json::from_slice(payload).ok();
-    let named = document.as_ref().and_then(|document| document.get("errorType")).and_then(|it| it.as_str());
-    // The guest wrote it: only a plain word goes into a line of the platform.
-    let plain = named.filter(|it| it.len() <= 100 && it.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.'));
-    plain.unwrap_or("Runtime.Unknown").to_owned()
 }
 
 fn prepare(inner: &Inner, id: InstanceId, entry: &Entry) -> Result<(InstanceSpec, Arc<InstanceLog>), String> {
@@ -242,5 +267,6 @@ fn prepare(inner: &Inner, id: InstanceId, entry: &Entry) -> Result<(InstanceSpec
         log_stream,
     };
     log.platform(inner.now(), [lines::init_start(&settings.runtime)]);
+    log.keep_init();
     Ok((spec, log))
 }

@@ -1,13 +1,18 @@
 //! The pool decides which instance gets which invocation: pure, in memory, one step for each event.
 //!
 //! One invocation an instance at a time; idle instances are used again, the youngest first, so that the oldest may
-//! end; starts never outnumber those who wait; memory of all instances together has a cap.
+//! end; starts never outnumber those who wait; memory of all instances together has a cap. Who has waited longest gets
+//! room first, and an instance whose own invocations are younger is given up for that.
 
-use std::collections::{HashMap, VecDeque};
+mod room;
+
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use base::time::Timestamp;
 use model::ids::{InstanceId, RevisionId};
+
+use room::Room;
 
 /// One generation of one function: instances of it are alike.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -74,6 +79,8 @@ pub enum PoolEvent {
     Retired(VersionId),
     /// Time has passed.
     Tick,
+    /// The platform stops: nobody waits any more, and instances end as they come free.
+    Closed,
 }
 
 /// What is to be done.
@@ -100,6 +107,8 @@ pub enum Refusal {
     WaitedTooLong,
     /// One instance needs more memory than all may use.
     NeverFits,
+    /// The platform stops.
+    Stopping,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,13 +130,22 @@ struct Instance {
 #[derive(Debug, Default)]
 struct Version {
     memory_mib: u32,
-    waiting: VecDeque<Ticket>,
+    waiting: VecDeque<Waiter>,
     /// The youngest at the back.
     idle: VecDeque<(InstanceId, Timestamp)>,
     starting: usize,
+    stopping: usize,
     /// Instances in any state.
     instances: usize,
     retired: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Waiter {
+    ticket: Ticket,
+    /// Counts up over all versions: who came first is told by this, whatever the clock does.
+    arrival: u64,
+    since: Timestamp,
 }
 
 /// How many instances are in which state, and how many wait.
@@ -155,9 +173,14 @@ pub struct Pool {
     instances: HashMap<InstanceId, Instance>,
     /// Where a waiting ticket stands.
     tickets: HashMap<Ticket, VersionId>,
-    /// Versions that want a start and found no room, in the order in which they asked.
-    hungry: VecDeque<VersionId>,
-    memory_mib: u64,
+    /// Versions with more who wait than starts on their way.
+    hungry: HashSet<VersionId>,
+    /// What all instances use, and of that what the idle and the stopping ones use.
+    used: Room,
+    idle: Room,
+    stopping: Room,
+    closed: bool,
+    next_arrival: u64,
     next_instance: u64,
 }
 
@@ -169,8 +192,12 @@ impl Pool {
             versions: HashMap::new(),
             instances: HashMap::new(),
             tickets: HashMap::new(),
-            hungry: VecDeque::new(),
-            memory_mib: 0,
+            hungry: HashSet::new(),
+            used: Room::default(),
+            idle: Room::default(),
+            stopping: Room::default(),
+            closed: false,
+            next_arrival: 1,
             next_instance: 1,
         }
     }
@@ -181,24 +208,26 @@ impl Pool {
             PoolEvent::Arrived { ticket, version, memory_mib } => {
                 self.arrived(ticket, version, memory_mib, now, effects);
             }
-            PoolEvent::Ready(instance) => self.free(instance, true, now, effects),
-            PoolEvent::Finished { instance, reusable } => self.free(instance, reusable, now, effects),
-            PoolEvent::StartFailed(instance) => self.start_failed(instance, now, effects),
+            PoolEvent::Ready(instance) => self.ready(instance, now, effects),
+            PoolEvent::Finished { instance, reusable } => self.finished(instance, reusable, now, effects),
+            PoolEvent::StartFailed(instance) => self.start_failed(instance, effects),
             PoolEvent::Lost(instance) => {
                 if self.instances.get(&instance).is_some_and(|it| it.status == Status::Idle) {
                     self.stop(instance, effects);
                 }
             }
-            PoolEvent::Stopped(instance) => self.stopped(instance, now, effects),
-            PoolEvent::Abandoned(ticket) => self.abandoned(ticket, effects),
+            PoolEvent::Stopped(instance) => self.stopped(instance),
+            PoolEvent::Abandoned(ticket) => self.refuse(ticket, Refusal::WaitedTooLong, effects),
             PoolEvent::Retired(version) => self.retired(version, effects),
             PoolEvent::Tick => self.tick(now, effects),
+            PoolEvent::Closed => self.close(effects),
         }
+        self.give_out_room(now, effects);
     }
 
     /// Counts; for metrics and status.
     pub fn census(&self) -> Census {
-        let mut census = Census { waiting: self.tickets.len(), memory_mib: self.memory_mib, ..Census::default() };
+        let mut census = Census { waiting: self.tickets.len(), memory_mib: self.used.mib, ..Census::default() };
         for instance in self.instances.values() {
             match instance.status {
                 Status::Starting => census.starting += 1,
@@ -212,7 +241,7 @@ impl Pool {
 
     /// Whether there is an idle instance, so that time matters to the pool.
     pub fn has_idle(&self) -> bool {
-        self.versions.values().any(|version| !version.idle.is_empty())
+        self.idle.instances > 0
     }
 
     /// Whether the version has instances or waiting invocations.
@@ -221,214 +250,216 @@ impl Pool {
     }
 
     fn arrived(&mut self, ticket: Ticket, id: VersionId, memory_mib: u32, now: Timestamp, effects: &mut Vec<Effect>) {
+        if self.closed {
+            return effects.push(Effect::Refuse(ticket, Refusal::Stopping));
+        }
         if u64::from(memory_mib) > self.limits.memory_mib_max {
-            effects.push(Effect::Refuse(ticket, Refusal::NeverFits));
-            return;
+            return effects.push(Effect::Refuse(ticket, Refusal::NeverFits));
         }
         let version = self.versions.entry(id).or_insert_with(|| Version { memory_mib, ..Version::default() });
-        if let Some((instance, _)) = version.idle.pop_back() {
-            self.send(instance, ticket, effects);
-            return;
+        if let Some((instance, _)) = version.idle.back().copied() {
+            return self.send(instance, ticket, effects);
         }
         let full = version.waiting.len() >= self.limits.waiting_per_version_max
             || self.tickets.len() >= self.limits.waiting_max;
         if full {
             effects.push(Effect::Refuse(ticket, Refusal::QueueFull));
-            return;
+        } else {
+            version.waiting.push_back(Waiter { ticket, arrival: self.next_arrival, since: now });
+            self.next_arrival += 1;
+            self.tickets.insert(ticket, id);
         }
-        version.waiting.push_back(ticket);
-        self.tickets.insert(ticket, id);
-        self.start_if_worth_it(id, now, effects);
+        self.reckon(id);
     }
 
-    /// An instance is free: it goes on with who waits longest, else it rests, or ends if it is worn out.
-    fn free(&mut self, instance: InstanceId, reusable: bool, now: Timestamp, effects: &mut Vec<Effect>) {
-        let Some(state) = self.instances.get_mut(&instance) else { return };
-        let Some(version) = self.versions.get_mut(&state.version) else { return };
-        if state.status == Status::Starting {
-            version.starting -= 1;
-        }
-        state.status = Status::Idle;
-        let id = state.version;
+    /// It goes to who waits longest for it, whoever else waits: a start is not thrown away.
+    fn ready(&mut self, instance: InstanceId, now: Timestamp, effects: &mut Vec<Effect>) {
+        let Some(state) = self.instances.get(&instance) else { return };
+        self.employ(instance, state.version, now, effects);
+    }
+
+    /// An instance is free again: it ends if it is worn out or if others need its room more than its own version does.
+    fn finished(&mut self, instance: InstanceId, reusable: bool, now: Timestamp, effects: &mut Vec<Effect>) {
+        let Some(state) = self.instances.get(&instance) else { return };
+        let (id, room) = (state.version, Room::of(state.memory_mib));
         let worn_out = !reusable || now.since(state.born) >= self.limits.age_max;
-        if worn_out {
+        let head = self.versions.get(&id).and_then(|version| version.waiting.front().copied());
+        if worn_out || head.is_some_and(|head| self.is_outranked(id, head, room, now)) {
             self.stop(instance, effects);
-            self.start_if_worth_it(id, now, effects);
-            return;
+        } else {
+            self.employ(instance, id, now, effects);
         }
-        if let Some(ticket) = version.waiting.pop_front() {
-            self.tickets.remove(&ticket);
-            self.send(instance, ticket, effects);
-            return;
-        }
-        let retired = version.retired;
-        if retired || self.others_starve(id) {
+    }
+
+    /// Gives a free instance the next invocation of its version; otherwise it rests.
+    fn employ(&mut self, instance: InstanceId, id: VersionId, now: Timestamp, effects: &mut Vec<Effect>) {
+        let Some(version) = self.versions.get_mut(&id) else { return };
+        if let Some(waiter) = version.waiting.pop_front() {
+            self.tickets.remove(&waiter.ticket);
+            self.send(instance, waiter.ticket, effects);
+        } else if version.retired || self.closed {
             self.stop(instance, effects);
-        } else if let Some(version) = self.versions.get_mut(&id) {
+        } else {
             version.idle.push_back((instance, now));
+            self.enter(instance, Status::Idle);
         }
     }
 
-    /// Whether another version waits for memory: then a free instance is worth more as room.
-    fn others_starve(&self, id: VersionId) -> bool {
-        self.hungry.iter().any(|hungry| *hungry != id && self.versions.get(hungry).is_some_and(wants_start))
-    }
-
-    fn start_failed(&mut self, instance: InstanceId, now: Timestamp, effects: &mut Vec<Effect>) {
-        let Some(state) = self.instances.remove(&instance) else { return };
-        self.memory_mib -= u64::from(state.memory_mib);
-        if let Some(version) = self.versions.get_mut(&state.version) {
-            version.instances -= 1;
-            version.starting -= 1;
-            // Whoever waits longest gets the reason; the others get starts of their own.
-            if let Some(ticket) = version.waiting.pop_front() {
-                self.tickets.remove(&ticket);
-                effects.push(Effect::Fail(ticket, instance));
-            }
+    fn start_failed(&mut self, instance: InstanceId, effects: &mut Vec<Effect>) {
+        let Some(id) = self.remove(instance) else { return };
+        // Whoever waits longest gets the reason; the others get starts of their own.
+        let waiter = self.versions.get_mut(&id).and_then(|version| version.waiting.pop_front());
+        if let Some(waiter) = waiter {
+            self.tickets.remove(&waiter.ticket);
+            effects.push(Effect::Fail(waiter.ticket, instance));
         }
-        self.start_if_worth_it(state.version, now, effects);
-        self.forget_if_empty(state.version);
-        self.feed_hungry(now, effects);
+        self.reckon(id);
     }
 
-    fn stopped(&mut self, instance: InstanceId, now: Timestamp, effects: &mut Vec<Effect>) {
-        let Some(state) = self.instances.remove(&instance) else { return };
-        self.memory_mib -= u64::from(state.memory_mib);
-        if let Some(version) = self.versions.get_mut(&state.version) {
-            version.instances -= 1;
+    fn stopped(&mut self, instance: InstanceId) {
+        if let Some(id) = self.remove(instance) {
+            self.reckon(id);
         }
-        self.start_if_worth_it(state.version, now, effects);
-        self.forget_if_empty(state.version);
-        self.feed_hungry(now, effects);
     }
 
-    fn abandoned(&mut self, ticket: Ticket, effects: &mut Vec<Effect>) {
+    fn refuse(&mut self, ticket: Ticket, refusal: Refusal, effects: &mut Vec<Effect>) {
         let Some(id) = self.tickets.remove(&ticket) else { return };
         if let Some(version) = self.versions.get_mut(&id) {
-            version.waiting.retain(|waiting| *waiting != ticket);
+            version.waiting.retain(|waiter| waiter.ticket != ticket);
         }
-        effects.push(Effect::Refuse(ticket, Refusal::WaitedTooLong));
-        self.forget_if_empty(id);
+        effects.push(Effect::Refuse(ticket, refusal));
+        self.reckon(id);
     }
 
     fn retired(&mut self, id: VersionId, effects: &mut Vec<Effect>) {
         let Some(version) = self.versions.get_mut(&id) else { return };
         version.retired = true;
-        for (instance, _) in std::mem::take(&mut version.idle) {
+        for (instance, _) in version.idle.clone() {
             self.stop(instance, effects);
         }
-        self.forget_if_empty(id);
+        self.reckon(id);
     }
 
     fn tick(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
         let mut over = Vec::new();
         for version in self.versions.values_mut() {
-            while let Some((instance, since)) = version.idle.front().copied() {
-                if now.since(since) < self.limits.idle_timeout {
-                    break;
+            for (instance, since) in &mut version.idle {
+                // The clock was set back: what is idle would otherwise stay until it has caught up.
+                *since = now.min(*since);
+                if now.since(*since) >= self.limits.idle_timeout {
+                    over.push(*instance);
                 }
-                version.idle.pop_front();
-                over.push(instance);
             }
         }
-        // Instances of one version leave in order of age; among versions the order must not depend on a hash.
+        // Among versions the order must not depend on a hash.
         over.sort_unstable();
         for instance in over {
             self.stop(instance, effects);
         }
     }
 
-    fn send(&mut self, instance: InstanceId, ticket: Ticket, effects: &mut Vec<Effect>) {
-        if let Some(state) = self.instances.get_mut(&instance) {
-            state.status = Status::Busy;
-            effects.push(Effect::Send(instance, ticket));
+    fn close(&mut self, effects: &mut Vec<Effect>) {
+        self.closed = true;
+        let mut waiting: Vec<Ticket> = self.tickets.keys().copied().collect();
+        waiting.sort_unstable();
+        for ticket in waiting {
+            self.refuse(ticket, Refusal::Stopping, effects);
         }
-    }
-
-    fn stop(&mut self, instance: InstanceId, effects: &mut Vec<Effect>) {
-        let Some(state) = self.instances.get_mut(&instance) else { return };
-        if state.status == Status::Stopping {
-            return;
-        }
-        state.status = Status::Stopping;
-        if let Some(version) = self.versions.get_mut(&state.version) {
-            version.idle.retain(|(idle, _)| *idle != instance);
-        }
-        effects.push(Effect::Stop(instance));
-    }
-
-    fn start_if_worth_it(&mut self, id: VersionId, now: Timestamp, effects: &mut Vec<Effect>) {
-        while let Some(version) = self.versions.get_mut(&id) {
-            if !wants_start(version) || version.starting >= self.limits.starts_per_version_max {
-                return;
-            }
-            let memory_mib = version.memory_mib;
-            let fits = self.memory_mib + u64::from(memory_mib) <= self.limits.memory_mib_max
-                && self.instances.len() < self.limits.instances_max;
-            if !fits {
-                if !self.hungry.contains(&id) {
-                    self.hungry.push_back(id);
-                }
-                self.make_room(memory_mib, effects);
-                return;
-            }
-            let instance = InstanceId(self.next_instance);
-            self.next_instance += 1;
-            version.starting += 1;
-            version.instances += 1;
-            self.memory_mib += u64::from(memory_mib);
-            let state = Instance { version: id, memory_mib, status: Status::Starting, born: now };
-            self.instances.insert(instance, state);
-            effects.push(Effect::Start(instance, id));
-        }
-    }
-
-    /// Stops idle instances, those longest idle first, until what is wanted will fit once they are gone.
-    fn make_room(&mut self, memory_mib: u32, effects: &mut Vec<Effect>) {
-        let stopping = |pool: &Self| {
-            let all = pool.instances.values().filter(|it| it.status == Status::Stopping);
-            all.fold((0, 0), |(count, mib), it| (count + 1, mib + u64::from(it.memory_mib)))
-        };
-        loop {
-            let (count, mib) = stopping(self);
-            let fits_soon = self.memory_mib - mib + u64::from(memory_mib) <= self.limits.memory_mib_max
-                && self.instances.len() - count < self.limits.instances_max;
-            if fits_soon {
-                return;
-            }
-            let oldest = self
-                .versions
-                .values()
-                .filter_map(|version| version.idle.front().map(|(instance, since)| (*since, *instance)))
-                .min();
-            let Some((_, instance)) = oldest else { return };
+        let idle = self.versions.values().flat_map(|version| &version.idle);
+        let mut idle: Vec<InstanceId> = idle.map(|(instance, _)| *instance).collect();
+        idle.sort_unstable();
+        for instance in idle {
             self.stop(instance, effects);
         }
     }
 
-    /// Room came free: those who found none before are tried again, in order.
-    fn feed_hungry(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
-        for _ in 0..self.hungry.len() {
-            let Some(id) = self.hungry.pop_front() else { return };
-            self.start_if_worth_it(id, now, effects);
-            // Who found no room again has been put back, at the end; the order of the others stands.
-            if self.hungry.back() == Some(&id) {
-                self.hungry.rotate_right(1);
-                return;
-            }
+    fn start(&mut self, id: VersionId, now: Timestamp, effects: &mut Vec<Effect>) {
+        let Some(version) = self.versions.get_mut(&id) else { return };
+        let instance = InstanceId(self.next_instance);
+        self.next_instance += 1;
+        version.starting += 1;
+        version.instances += 1;
+        let memory_mib = version.memory_mib;
+        self.used += Room::of(memory_mib);
+        self.instances.insert(instance, Instance { version: id, memory_mib, status: Status::Starting, born: now });
+        effects.push(Effect::Start(instance, id));
+        self.reckon(id);
+    }
+
+    fn send(&mut self, instance: InstanceId, ticket: Ticket, effects: &mut Vec<Effect>) {
+        self.enter(instance, Status::Busy);
+        effects.push(Effect::Send(instance, ticket));
+    }
+
+    fn stop(&mut self, instance: InstanceId, effects: &mut Vec<Effect>) {
+        if self.instances.get(&instance).is_some_and(|state| state.status != Status::Stopping) {
+            self.enter(instance, Status::Stopping);
+            effects.push(Effect::Stop(instance));
         }
     }
 
-    fn forget_if_empty(&mut self, id: VersionId) {
-        if self.versions.get(&id).is_some_and(|version| version.instances == 0 && version.waiting.is_empty()) {
+    /// The one place where an instance changes its status: all sums follow.
+    fn enter(&mut self, instance: InstanceId, status: Status) {
+        let Some(state) = self.instances.get_mut(&instance) else { return };
+        let (before, id, room) =
+            (std::mem::replace(&mut state.status, status), state.version, Room::of(state.memory_mib));
+        self.leave(instance, before, id, room);
+        match status {
+            Status::Idle => self.idle += room,
+            Status::Stopping => {
+                self.stopping += room;
+                if let Some(version) = self.versions.get_mut(&id) {
+                    version.stopping += 1;
+                }
+            }
+            Status::Starting | Status::Busy => {}
+        }
+        self.reckon(id);
+    }
+
+    fn leave(&mut self, instance: InstanceId, status: Status, id: VersionId, room: Room) {
+        let Some(version) = self.versions.get_mut(&id) else { return };
+        match status {
+            Status::Starting => version.starting -= 1,
+            Status::Idle => {
+                self.idle -= room;
+                // From the back: most leave the idle as the youngest, to be used again.
+                if let Some(at) = version.idle.iter().rposition(|(idle, _)| *idle == instance) {
+                    version.idle.remove(at);
+                }
+            }
+            Status::Stopping => {
+                self.stopping -= room;
+                version.stopping -= 1;
+            }
+            Status::Busy => {}
+        }
+    }
+
+    /// Forgets an instance that is gone; answers whose it was.
+    fn remove(&mut self, instance: InstanceId) -> Option<VersionId> {
+        let state = self.instances.remove(&instance)?;
+        let room = Room::of(state.memory_mib);
+        self.leave(instance, state.status, state.version, room);
+        self.used -= room;
+        if let Some(version) = self.versions.get_mut(&state.version) {
+            version.instances -= 1;
+        }
+        Some(state.version)
+    }
+
+    /// Notes whether a version wants a start; forgets it when nothing of it is left.
+    fn reckon(&mut self, id: VersionId) {
+        let Some(version) = self.versions.get(&id) else { return };
+        if version.waiting.len() > version.starting {
+            self.hungry.insert(id);
+        } else {
+            self.hungry.remove(&id);
+        }
+        if version.instances == 0 && version.waiting.is_empty() {
             self.versions.remove(&id);
         }
     }
-}
-
-/// Starts never outnumber those who wait: a start on its way will serve somebody.
-fn wants_start(version: &Version) -> bool {
-    version.waiting.len() > version.starting
 }
 
 #[cfg(test)]

@@ -65,6 +65,13 @@ struct Guest {
     side: Side,
 }
 
+/// A guest that works on an invocation. If it is dropped, so was the run: the guest is ended, and its cell kept to be
+/// waited for.
+struct AtWork<'a> {
+    guest: Option<Box<Guest>>,
+    state: &'a mut GuestState,
+}
+
 /// Where invocations go in and answers come out.
 enum Channel {
     Frames(Frames),
@@ -130,6 +137,7 @@ impl Instance {
         if spec.language == Language::Provided && !has_bootstrap(&spec.code_dir) {
             return Err(LaunchError::Init(Box::new(InitFailure {
                 error: wording::no_bootstrap(None),
+                is_raised: false,
                 exit: None,
                 no_bootstrap: true,
                 cold_start: ColdStart::default(),
@@ -151,6 +159,7 @@ impl Instance {
         let measured = guest.end(duration);
         let tell = |line: String| instance.sink.line(instance.surroundings.clock.now(), Bytes::from(line));
         let mut exit = None;
+        let is_raised = matches!(end, InitEnd::Raised(_));
         let error = match end {
             InitEnd::TimeUp => {
                 let millis = duration.as_micros() as f64 / 1000.0;
@@ -170,7 +179,14 @@ impl Instance {
             InitEnd::Broke(reason) => wording::broke_protocol(None, &reason),
         };
         let error = FunctionError { kind: FunctionErrorKind::Init, ..error };
-        Err(LaunchError::Init(Box::new(InitFailure { error, exit, no_bootstrap: false, cold_start, measured })))
+        Err(LaunchError::Init(Box::new(InitFailure {
+            error,
+            is_raised,
+            exit,
+            no_bootstrap: false,
+            cold_start,
+            measured,
+        })))
     }
 
     async fn make(&mut self) -> Result<Box<Guest>, LaunchError> {
@@ -211,9 +227,11 @@ impl Instance {
             return undelivered("the instance ended while it was idle");
         }
         guest.side.cell.set_busy(true);
-        let waited = guest.exchange(&work, &request, until).await;
+        let (mut guest, waited) =
+            AtWork { guest: Some(guest), state: &mut self.state }.exchange(&work, &request, until).await;
         let duration = began.elapsed();
         let mut reusable = false;
+        let mut exited = None;
         let outcome = match waited {
             Waited::Done(Answered::Answer(payload)) => {
                 reusable = true;
@@ -221,6 +239,10 @@ impl Instance {
             }
             Waited::Done(Answered::Error { document, error_type, fatal }) => {
                 reusable = !fatal;
+                if fatal {
+                    let exit = guest.side.exit_after_close().await;
+                    exited = exit.map(|exit| wording::exit_message(exit, &request));
+                }
                 Outcome::FunctionError(wording::raised(FunctionErrorKind::Raised, document, error_type.as_deref()))
             }
             Waited::Done(Answered::TooLarge { usable }) => {
@@ -256,7 +278,7 @@ impl Instance {
         let log_bytes_dropped = guest.side.output.finish();
         self.state = if reusable { GuestState::Ready(guest) } else { GuestState::Ended(Some(guest.side.cell)) };
         let measured = Measured { duration, init: None, memory_used_mib, log_bytes_dropped };
-        Ran { outcome, measured, delivered, reusable }
+        Ran { outcome, measured, delivered, reusable, exited }
     }
 
     /// Lambda's "suppressed init": what did not finish in its ten seconds may take the function's time.
@@ -277,7 +299,13 @@ impl Instance {
             InitEnd::Exited(exit) => wording::exited(exit, Some(request)),
             InitEnd::Broke(reason) => wording::broke_protocol(Some(request), &reason),
         };
-        Err(Box::new(Ran { outcome: Outcome::FunctionError(error), measured, delivered: true, reusable: false }))
+        Err(Box::new(Ran {
+            outcome: Outcome::FunctionError(error),
+            measured,
+            delivered: true,
+            reusable: false,
+            exited: None,
+        }))
     }
 
     /// Returns when the guest has ended by itself, or has broken its rules, while it had nothing to do. Costs nothing
@@ -317,6 +345,24 @@ fn undelivered(reason: &str) -> Ran {
         measured: Measured::default(),
         delivered: false,
         reusable: false,
+        exited: None,
+    }
+}
+
+impl AtWork<'_> {
+    async fn exchange(mut self, work: &Work, request: &str, until: Instant) -> (Box<Guest>, Waited<Answered>) {
+        let guest = self.guest.as_mut().expect("it is taken only below");
+        let waited = guest.exchange(work, request, until).await;
+        (self.guest.take().expect("it is taken only here"), waited)
+    }
+}
+
+impl Drop for AtWork<'_> {
+    fn drop(&mut self) {
+        if let Some(guest) = self.guest.take() {
+            guest.side.cell.kill();
+            *self.state = GuestState::Ended(Some(guest.side.cell));
+        }
     }
 }
 

@@ -85,6 +85,8 @@ pub struct Ran {
     pub delivered: bool,
     /// Whether the instance can take another invocation. If not, stop it.
     pub reusable: bool,
+    /// How the process ended that reported an error with its last breath: the words of Lambda's log.
+    pub exited: Option<String>,
 }
 
 /// What the phases of starting an instance took.
@@ -130,6 +132,8 @@ pub enum LaunchError {
 pub struct InitFailure {
     /// What the caller is told. See [`InitFailure::error_for`] for a caller whose invocation is known.
     pub error: FunctionError,
+    /// Whether the runtime said it itself: then it stands in its log.
+    pub is_raised: bool,
     /// How the process ended, if that was the failure.
     pub(crate) exit: Option<Exit>,
     /// The package brings nothing to start.

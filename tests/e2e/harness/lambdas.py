@@ -114,3 +114,10 @@ def finished(logs, name, request_id=None, reports=1):
         return messages if len(ended) >= reports else None
 
     return wait.until(look, f"the log of {name} shows {reports} REPORT")
+
+
+def usage(platform, name):
+    """The usage facts of a function, as the platform's own API gives them."""
+    status, _, body = platform.request("GET", f"/_pinfold/usage?function={name}&limit=100")
+    assert status == 200, body
+    return json.loads(body)["facts"]

@@ -1,5 +1,6 @@
 """Starts and stops the binary under test: on a free port, in folders of its own, with nothing of the caller's settings."""
 
+import http.client
 import json
 import os
 import shutil
@@ -183,13 +184,24 @@ class Platform:
         session = boto3.session.Session(region_name=self.region)
         return session.client(service, endpoint_url=self.endpoint, config=config, **key)
 
-    def request(self, method, path, body=b"", headers=None, sign="lambda", endpoint=None):
-        """A request by hand, signed for `sign` or not at all; answers (status, headers, body)."""
-        url = (endpoint or self.endpoint) + path
+    def _signed(self, method, url, body, headers, sign):
         request = AWSRequest(method, url, data=body, headers=dict(headers or {}))
         if sign:
             credentials = Credentials(self.ready["access_key_id"], self.ready["secret_access_key"])
             SigV4Auth(credentials, sign, self.region).add_auth(request)
+        return request
+
+    def open_request(self, method, path, body=b""):
+        """Sends a signed request and answers its connection, whose answer nobody has read."""
+        request = self._signed(method, self.endpoint + path, body, None, "lambda")
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        connection.request(method, path, body, dict(request.headers))
+        return connection
+
+    def request(self, method, path, body=b"", headers=None, sign="lambda", endpoint=None):
+        """A request by hand, signed for `sign` or not at all; answers (status, headers, body)."""
+        url = (endpoint or self.endpoint) + path
+        request = self._signed(method, url, body, headers, sign)
         plain = urllib.request.Request(url, data=body or None, headers=dict(request.headers), method=method)
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:

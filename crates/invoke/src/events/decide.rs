@@ -36,8 +36,12 @@ pub enum Ended {
     Success,
     /// The function failed.
     FunctionError,
-    /// The platform failed or had no room; in words.
+    /// The platform failed after an instance may have seen the event; in words.
     Platform(String),
+    /// No instance saw the event: the platform failed or had no room; in words.
+    Undelivered(String),
+    /// No instance saw the event, because the platform stops.
+    Stopping,
     /// There is no such function any more.
     Gone,
 }
@@ -74,12 +78,23 @@ pub(crate) fn begin(state: &EventState) -> EventState {
     EventState { begun: state.begun + 1, running: true, ..state.clone() }
 }
 
+/// What an attempt leaves of the state in which it began: one that no instance saw was none. It was recorded as begun only
+/// because nobody could have told after a crash.
+pub(crate) fn count(begun: &EventState, ended: &Ended) -> EventState {
+    match ended {
+        Ended::Undelivered(_) | Ended::Stopping | Ended::Gone => {
+            EventState { begun: begun.begun.saturating_sub(1), ..begun.clone() }
+        }
+        Ended::Success | Ended::FunctionError | Ended::Platform(_) => begun.clone(),
+    }
+}
+
 /// Whether the event has grown too old to be tried at all.
 pub(crate) fn expired(state: &EventState, now: Timestamp, policy: &EventPolicy) -> Option<Decision> {
     (now.since(state.accepted) >= policy.age_max).then(|| too_old(policy))
 }
 
-/// An attempt has ended.
+/// An attempt has ended, and was counted or not.
 pub(crate) fn end(state: &EventState, ended: &Ended, now: Timestamp, policy: &EventPolicy) -> Decision {
     let (state, pause) = match ended {
         Ended::Success => return Decision::Done,
@@ -92,7 +107,10 @@ pub(crate) fn end(state: &EventState, ended: &Ended, now: Timestamp, policy: &Ev
             let state = EventState { function_errors: failures, platform_failures: 0, running: false, ..state.clone() };
             (state, *pause)
         }
-        Ended::Platform(_) => {
+        Ended::Stopping => {
+            return Decision::Again { state: EventState { running: false, ..state.clone() }, at: state.next };
+        }
+        Ended::Platform(_) | Ended::Undelivered(_) => {
             let failures = state.platform_failures.saturating_add(1);
             let pause = policy.platform_backoff.delay(failures);
             (EventState { platform_failures: failures, running: false, ..state.clone() }, pause)
@@ -115,8 +133,8 @@ mod tests {
 
     use super::*;
 
-    /// Plays attempts one after the other and shows what is decided; `f` the function fails, `p` the platform, `s` it
-    /// succeeds, `g` the function is gone.
+    /// Plays attempts one after the other and shows what is decided; `f` the function fails, `p` the platform, `u` before
+    /// an instance saw it, `t` the platform stops, `s` it succeeds, `g` the function is gone.
     fn check(attempts: &str, expected: Expect) {
         let policy = EventPolicy::default();
         let accepted = Timestamp::from_millis(1_000_000);
@@ -130,9 +148,12 @@ mod tests {
             let ended = match letter {
                 's' => Ended::Success,
                 'f' => Ended::FunctionError,
-                'p' => Ended::Platform("no room".to_owned()),
+                'p' => Ended::Platform("lost".to_owned()),
+                'u' => Ended::Undelivered("no room".to_owned()),
+                't' => Ended::Stopping,
                 _ => Ended::Gone,
             };
+            state = count(&state, &ended);
             match end(&state, &ended, now, &policy) {
                 Decision::Done => shown.push(format!("attempt {}: done", state.begun)),
                 Decision::Drop(why) => shown.push(format!("attempt {}: dropped, {why}", state.begun)),
@@ -174,6 +195,31 @@ mod tests {
     }
 
     #[test]
+    fn what_no_instance_saw_is_no_attempt() {
+        check(
+            "uufug",
+            expect![[r#"
+            attempt 0: again in 1 s
+            attempt 0: again in 2 s
+            attempt 1: again in 60 s
+            attempt 1: again in 1 s
+            attempt 1: dropped, the function was deleted"#]],
+        );
+    }
+
+    #[test]
+    fn what_waits_when_the_platform_stops_waits_on_as_it_was() {
+        check(
+            "futs",
+            expect![[r#"
+            attempt 1: again in 60 s
+            attempt 1: again in 1 s
+            attempt 1: again in 0 s
+            attempt 2: done"#]],
+        );
+    }
+
+    #[test]
     fn nothing_is_tried_beyond_its_age() {
         let policy = EventPolicy { age_max: Duration::from_secs(90), ..EventPolicy::default() };
         let accepted = Timestamp::from_millis(1_000_000);
@@ -188,6 +234,6 @@ mod tests {
 
     #[test]
     fn a_deleted_function_ends_its_events() {
-        check("g", expect![[r#"attempt 1: dropped, the function was deleted"#]]);
+        check("g", expect![[r#"attempt 0: dropped, the function was deleted"#]]);
     }
 }

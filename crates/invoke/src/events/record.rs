@@ -21,10 +21,9 @@ pub struct EventState {
     pub function_errors: u32,
     /// Failures of the platform and throttles in a row: these only wait longer each time.
     pub platform_failures: u32,
-    /// Not to be tried before; the due-time says the same, and this guards against a list of due-times that was read
-    /// before it changed.
+    /// Not to be tried before: its place in the line says the same.
     pub next: Timestamp,
-    /// Whether an attempt was begun that has not ended.
+    /// Whether an attempt was begun that has not ended. It has no place in the line then.
     pub running: bool,
 }
 
@@ -82,8 +81,4 @@ pub(crate) fn shard() -> Shard {
 
 pub(crate) fn key(id: InvocationId) -> Key {
     shard().key(&[id.to_string()])
-}
-
-pub(crate) fn id_of(key: &Key) -> Option<InvocationId> {
-    key.parts().first()?.parse().ok()
 }

@@ -1,6 +1,6 @@
 //! The pool's rules as scripts, and a random walk that holds its invariants at every step.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use expect_test::{Expect, expect};
 use proptest::prelude::*;
@@ -24,7 +24,7 @@ fn version(letter: char) -> VersionId {
 }
 
 /// Runs a script, one event a line, and shows the effects. `A 1 a 128` arrives, `R`eady, `F`inished, `X` finished for
-/// good, `L`ost, `S`topped, `!` start failed, `-` abandoned, `Q` retired, `T` seconds pass.
+/// good, `L`ost, `S`topped, `!` start failed, `-` abandoned, `Q` retired, `T` seconds pass, `B` they pass backwards, `C`losed.
 fn check(script: &str, expected: Expect) {
     let mut pool = Pool::new(limits());
     let mut now = Timestamp::from_millis(1_000_000);
@@ -52,6 +52,11 @@ fn check(script: &str, expected: Expect) {
                 now = now.plus(Duration::from_secs(number(1)));
                 PoolEvent::Tick
             }
+            "B" => {
+                now = now.minus(Duration::from_secs(number(1)));
+                PoolEvent::Tick
+            }
+            "C" => PoolEvent::Closed,
             other => panic!("no event {other}"),
         };
         let mut effects = Vec::new();
@@ -239,6 +244,184 @@ fn idle_instances_end_after_their_time() {
     );
 }
 
+#[test]
+fn a_clock_that_is_set_back_keeps_no_instance() {
+    check(
+        "A 1 a 128
+         R 1
+         F 1
+         B 900
+         T 59
+         T 1",
+        expect![[r#"
+            A 1 a 128: start 1
+            R 1: send 1 to 1
+            F 1: 
+            B 900: 
+            T 59: 
+            T 1: stop 1
+        "#]],
+    );
+}
+
+#[test]
+fn a_busy_version_gives_an_instance_up_for_who_waits_longer() {
+    check(
+        "A 1 b 256
+         A 2 b 256
+         R 1
+         R 2
+         A 3 a 256
+         A 4 b 256
+         F 1
+         S 1
+         R 3
+         F 2",
+        expect![[r#"
+            A 1 b 256: start 1
+            A 2 b 256: start 2
+            R 1: send 1 to 1
+            R 2: send 2 to 2
+            A 3 a 256: 
+            A 4 b 256: 
+            F 1: stop 1
+            S 1: start 3
+            R 3: send 3 to 3
+            F 2: send 4 to 2
+        "#]],
+    );
+}
+
+#[test]
+fn versions_that_both_have_instances_do_not_take_them_from_each_other_all_the_time() {
+    check(
+        "A 1 a 256
+         A 2 b 256
+         R 1
+         R 2
+         A 3 a 256
+         A 4 b 256
+         F 2
+         A 5 b 256
+         T 2
+         A 6 b 256
+         F 2
+         F 2",
+        expect![[r#"
+            A 1 a 256: start 1
+            A 2 b 256: start 2
+            R 1: send 1 to 1
+            R 2: send 2 to 2
+            A 3 a 256: 
+            A 4 b 256: 
+            F 2: send 4 to 2
+            A 5 b 256: 
+            T 2: 
+            A 6 b 256: 
+            F 2: send 5 to 2
+            F 2: stop 2
+        "#]],
+    );
+}
+
+#[test]
+fn small_ones_go_ahead_of_a_large_one_until_it_has_waited_long() {
+    check(
+        "A 1 b 256
+         A 2 b 256
+         R 1
+         R 2
+         A 3 d 512
+         A 4 b 256
+         A 5 b 256
+         A 6 b 256
+         F 1
+         T 5
+         F 1
+         F 2
+         S 1
+         S 2
+         R 3
+         F 3",
+        expect![[r#"
+            A 1 b 256: start 1
+            A 2 b 256: start 2
+            R 1: send 1 to 1
+            R 2: send 2 to 2
+            A 3 d 512: 
+            A 4 b 256: 
+            A 5 b 256: 
+            A 6 b 256: 
+            F 1: send 4 to 1
+            T 5: 
+            F 1: stop 1
+            F 2: stop 2
+            S 1: 
+            S 2: start 3
+            R 3: send 3 to 3
+            F 3: stop 3
+        "#]],
+    );
+}
+
+#[test]
+fn a_start_is_not_made_ahead_of_one_that_the_room_would_do_for() {
+    check(
+        "A 1 a 512
+         R 1
+         A 2 b 384
+         A 3 c 256
+         F 1
+         A 4 c 256
+         S 1
+         R 2
+         F 2
+         S 2",
+        expect![[r#"
+            A 1 a 512: start 1
+            R 1: send 1 to 1
+            A 2 b 384: 
+            A 3 c 256: 
+            F 1: stop 1
+            A 4 c 256: 
+            S 1: start 2
+            R 2: send 2 to 2
+            F 2: stop 2
+            S 2: start 3, start 4
+        "#]],
+    );
+}
+
+#[test]
+fn who_still_waits_when_the_pool_closes_is_told_at_once() {
+    check(
+        "A 1 a 256
+         R 1
+         A 2 b 128
+         R 2
+         F 2
+         A 3 c 256
+         A 4 a 256
+         C
+         A 5 a 256
+         S 2
+         F 1",
+        expect![[r#"
+            A 1 a 256: start 1
+            R 1: send 1 to 1
+            A 2 b 128: start 2
+            R 2: send 2 to 2
+            F 2: 
+            A 3 c 256: stop 2
+            A 4 a 256: 
+            C: refuse 3 Stopping, refuse 4 Stopping
+            A 5 a 256: refuse 5 Stopping
+            S 2: 
+            F 1: stop 1
+        "#]],
+    );
+}
+
 /// Where every ticket and instance is, as the effects tell it.
 #[derive(Default)]
 struct Auditor {
@@ -333,9 +516,10 @@ proptest! {
                     Some(instance) => { auditor.alive.remove(&instance); PoolEvent::StartFailed(instance) }
                     None => continue,
                 },
-                _ => match choice % 3 {
-                    0 => PoolEvent::Retired(version(['a', 'b', 'c', 'd'][choice % 4])),
-                    1 => { now = now.plus(Duration::from_secs(30)); PoolEvent::Tick }
+                _ => match choice % 50 {
+                    49 => PoolEvent::Closed,
+                    0..16 => PoolEvent::Retired(version(['a', 'b', 'c', 'd'][choice % 4])),
+                    16..32 => { now = now.plus(Duration::from_secs(30)); PoolEvent::Tick }
                     _ => PoolEvent::Abandoned(Ticket(choice as u64 % (next_ticket + 1))),
                 },
             };
@@ -343,6 +527,7 @@ proptest! {
         }
         // Everything still on its way is brought to its end: then nobody may wait any more.
         for _ in 0..10_000 {
+            now = now.plus(Duration::from_millis(50));
             let event = if let Some(instance) = auditor.pick(Status::Starting, 0) {
                 auditor.alive.get_mut(&instance).expect("picked").0 = Status::Idle;
                 PoolEvent::Ready(instance)
@@ -361,5 +546,61 @@ proptest! {
         }
         prop_assert!(auditor.open.is_empty(), "lost waiters: {:?}", auditor.open);
         prop_assert_eq!(pool.census().waiting, 0);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 16, ..ProptestConfig::default() })]
+
+    #[test]
+    fn nobody_waits_for_ever_while_others_keep_coming(choices in proptest::collection::vec(0_usize..1000, 1500)) {
+        let mut pool = Pool::new(PoolLimits { waiting_max: 20, ..limits() });
+        let mut auditor = Auditor::default();
+        let sizes = [('a', 128), ('b', 128), ('c', 256), ('d', 512)];
+        let memory: HashMap<VersionId, u32> = sizes.iter().map(|(c, m)| (version(*c), *m)).collect();
+        let mut now = Timestamp::from_millis(1);
+        let mut since = BTreeMap::new();
+        let mut next_ticket = 0;
+        for (round, choice) in choices.into_iter().enumerate() {
+            now = now.plus(Duration::from_millis(50));
+            let mut events = Vec::new();
+            // Whoever may wait comes at once; the small ones come first.
+            for (letter, _) in sizes {
+                next_ticket += 1;
+                auditor.open.insert(next_ticket);
+                since.insert(next_ticket, round);
+                let version = version(letter);
+                events.push(PoolEvent::Arrived { ticket: Ticket(next_ticket), version, memory_mib: memory[&version] });
+            }
+            if let Some(instance) = auditor.pick(Status::Starting, choice) {
+                events.push(PoolEvent::Ready(instance));
+            }
+            if let Some(instance) = auditor.pick(Status::Busy, choice) {
+                events.push(PoolEvent::Finished { instance, reusable: true });
+            }
+            if let Some(instance) = auditor.pick(Status::Stopping, choice) {
+                events.push(PoolEvent::Stopped(instance));
+            }
+            for event in events {
+                match event {
+                    PoolEvent::Ready(instance) => {
+                        auditor.alive.get_mut(&instance).expect("picked").0 = Status::Idle;
+                    }
+                    PoolEvent::Finished { instance, .. } => {
+                        auditor.alive.get_mut(&instance).expect("picked").0 = Status::Idle;
+                        let ticket = auditor.running.remove(&instance).expect("it ran");
+                        auditor.open.remove(&ticket.0);
+                    }
+                    PoolEvent::Stopped(instance) => drop(auditor.alive.remove(&instance)),
+                    _ => {}
+                }
+                let mut effects = Vec::new();
+                pool.step(event, now, &mut effects);
+                auditor.audit(&effects, &memory);
+            }
+            since.retain(|ticket, _| auditor.open.contains(ticket) && auditor.running.values().all(|it| it.0 != *ticket));
+            let longest = since.first_key_value().map_or(0, |(_, since)| round - since);
+            prop_assert!(longest < 600, "somebody waits for {longest} rounds: {:?}", pool.census());
+        }
     }
 }

@@ -126,7 +126,7 @@ pub fn run(command: Up, context: &Context) -> Result<Exit, Failure> {
         let running = serve::start(settings).await.map_err(cannot_start)?;
         let connection = running.connection.clone();
         let ended = match told(&command, &running, &data_dir, context) {
-            Ok(()) => serve_until_stopped(running, &mut stop, &data_dir, context).await,
+            Ok(()) => serve_until_stopped(running, &mut stop, context).await,
             Err(failure) => {
                 running.drain().await;
                 Err(failure)
@@ -155,7 +155,6 @@ fn told(command: &Up, running: &serve::Running, data_dir: &Path, context: &Conte
 async fn serve_until_stopped(
     running: serve::Running,
     stop: &mut StopSignals,
-    data_dir: &Path,
     context: &Context,
 ) -> Result<Exit, Failure> {
     let lost = tokio::select! {
@@ -170,11 +169,11 @@ async fn serve_until_stopped(
         ));
     }
     context.out.remark("stopping: running invocations may end; once more to stop at once");
-    let remains = running.remains();
+    let wall = running.wall();
     tokio::select! {
         () = running.drain() => {}
         () = stop.requested() => {
-            remains.remove(data_dir).await;
+            wall.close().await;
             context.out.remark("stopped at once; event invocations are kept and run at the next start");
         }
     }

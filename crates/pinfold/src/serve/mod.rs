@@ -3,7 +3,7 @@
 mod pages;
 mod ports;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -37,8 +37,15 @@ const RETIRE_EVERY: Duration = Duration::from_secs(3600);
 const STARTS_PER_CORE: usize = 2;
 /// Open files of this process for one instance: its process, channel, output, listeners and some connections.
 const FILES_PER_INSTANCE: u64 = 16;
+/// One busy version alone leaves room for others among those who wait.
+const VERSIONS_THAT_FILL_THE_QUEUE: usize = 2;
 /// An instance takes no work beyond this age, so that its credentials outlive its last invocation.
 const INSTANCE_AGE_MAX: Duration = Duration::from_secs(SESSION_LIFETIME.as_secs() - TIMEOUT_SECS_MAX as u64 - 60);
+
+/// Callers whose invocation was cut off at the end of the drain get this long to read their answers.
+const ANSWERS_MAX: Duration = Duration::from_secs(1);
+/// Event attempts that have ended get this long to be recorded.
+const SETTLE_MAX: Duration = Duration::from_secs(2);
 
 /// A server that answers.
 pub struct Running {
@@ -47,7 +54,7 @@ pub struct Running {
     /// What its owner should know: the tier of isolation, trust, missing interpreters. One line each.
     pub notices: Vec<String>,
     drain_max: Duration,
-    data_dir: DataDir,
+    data_dir: Arc<DataDir>,
     sandbox: Sandbox,
     invoker: Invoker,
     logs: Arc<Logs>,
@@ -70,7 +77,7 @@ pub async fn start(settings: Settings) -> anyhow::Result<Running> {
     let listener = gateway::bind(settings.listen).await.map_err(|error| in_use(error, &settings))?;
     let address = listener.local_addr().context("ask for the listener's address")?;
     store::seal::check_key_file(&settings.data_dir, &settings.key_file)?;
-    let data_dir = DataDir::open(&settings.data_dir, DataDirOptions::default())?;
+    let data_dir = Arc::new(DataDir::open(&settings.data_dir, DataDirOptions::default())?);
     let master = Arc::new(data_dir.master_key(&settings.key_file)?);
     let segments = |name: &str| {
         let options = SegmentOptions { retain_bytes: settings.logs.total_bytes_max, ..SegmentOptions::default() };
@@ -177,6 +184,7 @@ pub async fn start(settings: Settings) -> anyhow::Result<Running> {
             metrics,
             pages: Arc::new(pages::Pages {
                 begun,
+                data_dir: data_dir.clone(),
                 tier,
                 catalogue,
                 invoker: invoker.clone(),
@@ -187,7 +195,7 @@ pub async fn start(settings: Settings) -> anyhow::Result<Running> {
                 connections_max: connections_within(&settings, files_max),
                 head_timeout: settings.connections.head_max,
                 body_timeout: settings.connections.body_max,
-                drain_timeout: settings.drain_max,
+                drain_timeout: settings.drain_max + ANSWERS_MAX,
                 ..GatewayLimits::default()
             },
             clock: clock.clone(),
@@ -273,12 +281,13 @@ async fn retire(all: Vec<Arc<Segments>>, age_max: Duration, clock: Arc<dyn Clock
 
 fn pool_limits(settings: &Settings) -> PoolLimits {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let waiting_max = settings.instances.waiting_max as usize;
     PoolLimits {
         memory_mib_max: settings.instances.memory_mib_max,
         instances_max: settings.instances.count_max as usize,
         starts_per_version_max: cores * STARTS_PER_CORE,
-        waiting_per_version_max: settings.instances.waiting_max as usize,
-        waiting_max: settings.instances.waiting_max as usize,
+        waiting_per_version_max: waiting_max.div_ceil(VERSIONS_THAT_FILL_THE_QUEUE),
+        waiting_max,
         idle_timeout: settings.instances.idle_max,
         age_max: INSTANCE_AGE_MAX,
     }
@@ -311,20 +320,6 @@ fn notices(settings: &Settings, sandbox: &Sandbox, files_max: u64) -> Vec<String
     notices
 }
 
-/// What a platform leaves on the machine while it runs.
-pub struct Remains {
-    sandbox: Sandbox,
-    connection: Connection,
-}
-
-impl Remains {
-    /// Cuts off what runs, and removes it all.
-    pub async fn remove(self, data_dir: &Path) {
-        self.sandbox.close().await;
-        self.connection.remove(&Connection::file_in(data_dir));
-    }
-}
-
 impl Running {
     /// Returns when the platform can no longer run functions: its launcher was killed. Whoever supervises it starts it
     /// again; what was accepted is kept.
@@ -332,26 +327,27 @@ impl Running {
         self.sandbox.gone().await;
     }
 
-    /// What must not outlive this process, for an end without a drain.
-    pub fn remains(&self) -> Remains {
-        Remains { sandbox: self.sandbox.clone(), connection: self.connection.clone() }
+    /// The wall, whose cells and groups must not outlive this process when it ends without a drain.
+    pub fn wall(&self) -> Sandbox {
+        self.sandbox.clone()
     }
 
-    /// Stops in phases, within the time that the settings gave: no new work, what runs may end, then all is closed.
+    /// Stops in phases, within the time that the settings gave: no new work and nobody waits, what runs may end, what
+    /// still runs is cut off, then all is closed.
     pub async fn drain(self) {
         let begun = Instant::now();
+        let _whereabouts = Whereabouts(&self.connection, Connection::file_in(self.data_dir.path()));
         self.events_stop.request();
         self.gateway_stop.request();
         let cut_off = self.invoker.drain(self.drain_max).await;
-        let connections = match tokio::time::timeout(self.drain_max + Duration::from_secs(1), self.serving).await {
+        let connections = match tokio::time::timeout(self.drain_max + ANSWERS_MAX, self.serving).await {
             Ok(Ok(open)) => open,
             _ => 0,
         };
-        let _ = tokio::time::timeout(Duration::from_secs(1), self.dispatching).await;
+        let _ = tokio::time::timeout(SETTLE_MAX, self.dispatching).await;
         // The parts hold each other, so none of them ends by being dropped.
         self.sandbox.close().await;
         self.logs.close().await;
-        self.connection.remove(&Connection::file_in(self.data_dir.path()));
         self.data_dir.close().await;
         tracing::info!(
             seconds = begun.elapsed().as_secs_f64(),
@@ -359,5 +355,14 @@ impl Running {
             connections_cut_off = connections,
             "drained"
         );
+    }
+}
+
+/// The file that tells clients where the platform is. It goes with the drain, even with one that is given up.
+struct Whereabouts<'a>(&'a Connection, PathBuf);
+
+impl Drop for Whereabouts<'_> {
+    fn drop(&mut self) {
+        self.0.remove(&self.1);
     }
 }

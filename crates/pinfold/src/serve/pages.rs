@@ -16,10 +16,12 @@ use meter::Meter;
 use model::ids::{AccountId, PackageDigest};
 use model::names::{FunctionName, Region};
 use serde_json::{Value, json};
+use store::DataDir;
 
 /// Answers from the parts themselves.
 pub struct Pages {
     pub begun: Instant,
+    pub data_dir: Arc<DataDir>,
     pub tier: String,
     pub catalogue: Arc<Catalogue>,
     pub invoker: Invoker,
@@ -29,7 +31,10 @@ pub struct Pages {
 
 impl PlatformPages for Pages {
     fn health(&self) -> Health {
-        if self.invoker.is_stopping() { Health::Failing("the platform is stopping".to_owned()) } else { Health::Ok }
+        if self.invoker.is_stopping() {
+            return Health::Failing("the platform is stopping".to_owned());
+        }
+        self.data_dir.trouble().map_or(Health::Ok, Health::Failing)
     }
 
     fn status(&self) -> Pin<Box<dyn Future<Output = Value> + Send + '_>> {

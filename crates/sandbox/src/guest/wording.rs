@@ -53,6 +53,11 @@ pub(crate) fn streaming_refused(request: &str) -> FunctionError {
     function_error(FunctionErrorKind::Raised, "Runtime.StreamingNotSupported", &message)
 }
 
+/// What the log says of a process that ended after it had reported its error.
+pub(crate) fn exit_message(exit: Exit, request: &str) -> String {
+    about(Some(request), &exit_reason(exit))
+}
+
 /// What the log says when a guest's process ends during its init: one event.
 pub(crate) fn exit_log_line(exit: Exit) -> String {
     let error_type = if exit == Exit::OutOfMemory { "Runtime.OutOfMemory" } else { "Runtime.ExitError" };

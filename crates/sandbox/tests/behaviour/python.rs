@@ -87,9 +87,13 @@ def handler(event, context):
 #[tokio::test]
 async fn answers_are_json_as_lambda_makes_it() {
     let source = r#"
+from collections import namedtuple
 from decimal import Decimal
+Pair = namedtuple("Pair", "a b")
 def handler(event, context):
     return {
+        "named": Pair(1, 2),
+        "nested": {"x": [Pair((Pair(Decimal("3"), None),), "[")], "y": (4,)},
         "decimal": [{"d": Decimal("1.10")}, [Decimal("2"), Decimal("NaN")], 1.5],
         "text": "gr\u00fcn \u20ac",
         "bytes": b"abc",
@@ -99,8 +103,10 @@ def handler(event, context):
 "#;
     python(
         source,
-        &["\"decimal\"", "\"text\"", "\"bytes\"", "\"tuple\"", "\"nan\""],
+        &["\"named\"", "\"nested\"", "\"decimal\"", "\"text\"", "\"bytes\"", "\"tuple\"", "\"nan\""],
         expect![[r#"
+        answer: {"a": 1, "b": 2}
+        answer: {"x": [{"a": [{"a": 3, "b": null}], "b": "["}], "y": [4]}
         answer: [{"d": 1.10}, [2, NaN], 1.5]
         answer: "grün €"
         answer: abc

@@ -388,7 +388,7 @@ impl Default for SegmentOptions {
             queue_bytes_max: 16 * MIB,
             segment_bytes: 16 * MIB as u64,
             retain_bytes: 4096 * MIB as u64,
-            linger: Duration::from_millis(2),
+            linger: Duration::from_millis(10),
             sync_every: Duration::from_secs(1),
         }
     }
