@@ -12,9 +12,8 @@ import time
 import botocore
 import pytest
 from harness import lambdas, packages, processes, wait
-from harness.lambdas import ROLE, create, fresh
+from harness.lambdas import ROLE, create, fresh, usage
 from harness.platform import QUICK_RETRIES
-from test_invoke import usage
 
 ROUNDS = int(os.environ.get("E2E_KILL_ROUNDS", "4"))
 ACKNOWLEDGED_MIN = 100
