@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, anyhow, ensure};
 use base::time::Timestamp;
 use bytes::Bytes;
+use http::Method;
 use model::ids::{AccountId, FunctionId, InstanceId};
 use model::names::{FunctionName, Region};
 use sandbox::{ColdStart, GuestCredentials, Instance, InstanceSpec, LogSink, Sandbox, SandboxOptions};
 
-use crate::client::Connection;
+use crate::client::{Connection, request};
 use crate::platform::Platform;
 use crate::sample::Sample;
 use crate::stats::{Durations, micros_over};
@@ -22,6 +23,19 @@ const API_STARTS: usize = 30;
 const PROMISED_MICROS: f64 = 5000.0;
 /// Starts come with pauses, as they do in life: the launcher then has a place ready.
 const PAUSE: Duration = Duration::from_millis(60);
+
+/// As the platform's metrics name them.
+const PHASES: [&str; 4] = ["queue", "sandbox", "interpreter", "init"];
+
+/// Seconds of each phase that the platform has counted so far.
+async fn counted(connection: &mut Connection, platform: &Platform) -> Result<[f64; 4]> {
+    let page = connection.send(&request(&platform.target, &Method::GET, "/_pinfold/metrics", b"")?).await?;
+    let page = String::from_utf8(page.body)?;
+    Ok(PHASES.map(|phase| {
+        let name = format!("pinfold_start_phase_seconds_sum{{phase=\"{phase}\"}} ");
+        page.lines().find_map(|line| line.strip_prefix(&name)?.parse().ok()).unwrap_or(f64::NAN)
+    }))
+}
 
 struct Silent;
 
@@ -104,25 +118,34 @@ async fn ended(launched: Result<Instance, sandbox::LaunchError>, begun: Instant)
     Ok((cold, whole))
 }
 
-/// The first invocation of a new function, whole: what is not in the phases above is queue, API and log.
+/// The first invocation of a new function, whole, and what the platform counted of its phases.
 async fn through_the_api() -> Result<()> {
     let platform = Platform::start().await?;
     for sample in Sample::ALL {
         let zip = sample.zip()?;
         let mut first = Durations::default();
         let mut second = Durations::default();
+        let mut phases = PHASES.map(|phase| (phase, Durations::default()));
         for number in 0..API_STARTS {
             let name = format!("{}-{number}", sample.name());
             platform.deploy(sample, &name, &zip).await?;
             let request = platform.invocation(&name, b"{}")?;
             let mut connection = Connection::open(&platform.target.address).await?;
             tokio::time::sleep(PAUSE).await;
+            let before = counted(&mut connection, &platform).await?;
             for durations in [&mut first, &mut second] {
                 let begun = Instant::now();
                 let reply = connection.send(&request).await?;
                 durations.push(begun.elapsed());
                 ensure!(reply.status == 200 && !reply.function_error, "{}", String::from_utf8_lossy(&reply.body));
             }
+            let after = counted(&mut connection, &platform).await?;
+            for ((_, durations), (after, before)) in phases.iter_mut().zip(after.into_iter().zip(before)) {
+                durations.push(Duration::from_secs_f64((after - before).max(0.0)));
+            }
+        }
+        for (phase, durations) in &phases {
+            println!("{:<7} API      {phase:<12} {}", sample.name(), durations.line());
         }
         println!("{:<7} API      cold invoke  {}", sample.name(), first.line());
         println!("{:<7} API      next invoke  {}", sample.name(), second.line());

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base::entropy::Entropy;
 use base::stop::Stop;
@@ -136,6 +136,7 @@ struct State {
 
 struct Pending {
     request: Request,
+    arrived: Instant,
     reply: oneshot::Sender<Reply>,
 }
 
@@ -334,7 +335,7 @@ impl Inner {
         let (reply, receiver) = oneshot::channel();
         let mut state = self.state.lock();
         state.entries.entry(version).or_insert_with(|| request.entry.clone());
-        state.pending.insert(ticket, Pending { request, reply });
+        state.pending.insert(ticket, Pending { request, arrived: Instant::now(), reply });
         self.step_locked(&mut state, PoolEvent::Arrived { ticket, version, memory_mib });
         drop(state);
         (ticket, receiver)
@@ -370,7 +371,7 @@ impl Inner {
             }
             Effect::Send(instance, ticket) => {
                 let Some(pending) = state.pending.remove(&ticket) else { return };
-                let job = Job { request: pending.request, reply: pending.reply };
+                let job = Job { request: pending.request, arrived: pending.arrived, reply: pending.reply };
                 // A keeper that is gone drops the job and with it the reply: the caller sees that.
                 if let Some(keeper) = state.keepers.get(&instance) {
                     drop(keeper.send(job));

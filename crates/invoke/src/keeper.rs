@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 use base::chain::Chain;
 use base::time::Timestamp;
 use functions::Entry;
+use meter::metrics::StartPhases;
 use model::ids::InstanceId;
 use model::invocation::{Invocation, Measured, Outcome};
 use model::runtime::Language;
 use model::usage::{UsageFact, UsageOutcome};
-use sandbox::{Instance, InstanceSpec, LaunchError, Work};
+use sandbox::{ColdStart, Instance, InstanceSpec, LaunchError, Work};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::driver::{Answered, Inner, Reply, Request};
@@ -22,6 +23,8 @@ use crate::resolve::LATEST;
 /// One invocation for the instance.
 pub(crate) struct Job {
     pub(crate) request: Request,
+    /// When it came to the pool.
+    pub(crate) arrived: Instant,
     pub(crate) reply: oneshot::Sender<Reply>,
 }
 
@@ -56,6 +59,7 @@ pub(crate) async fn keep(
     let mut init = Some(instance.cold_start().init_duration()).filter(|init| !init.is_zero());
     inner.metrics.instances.idle.inc();
     inner.step(PoolEvent::Ready(id));
+    let mut phases = Some(instance.cold_start());
     loop {
         let job = tokio::select! {
             biased;
@@ -67,6 +71,9 @@ pub(crate) async fn keep(
             }
         };
         let Some(job) = job else { break };
+        if let Some(phases) = phases.take() {
+            count_start(&inner.metrics.starts, job.arrived.elapsed(), phases);
+        }
         inner.metrics.instances.idle.dec();
         inner.metrics.instances.busy.inc();
         let finished = attempt(&inner, &mut instance, &log, job, &mut init, &mut inbox).await;
@@ -79,6 +86,15 @@ pub(crate) async fn keep(
     inner.metrics.instances.idle.dec();
     instance.stop().await;
     inner.step(PoolEvent::Stopped(id));
+}
+
+/// A caller who came when the start was under way did not wait for all of it, and says nothing of its phases.
+fn count_start(starts: &StartPhases, waited: Duration, phases: ColdStart) {
+    let Some(queue) = waited.checked_sub(phases.sandbox + phases.interpreter + phases.init) else { return };
+    starts.queue.observe(queue.as_secs_f64());
+    starts.sandbox.observe(phases.sandbox.as_secs_f64());
+    starts.interpreter.observe(phases.interpreter.as_secs_f64());
+    starts.init.observe(phases.init.as_secs_f64());
 }
 
 struct Finished {
@@ -95,7 +111,7 @@ async fn attempt(
     init: &mut Option<Duration>,
     inbox: &mut mpsc::UnboundedReceiver<Job>,
 ) -> Finished {
-    let Job { request, reply } = job;
+    let Job { request, reply, .. } = job;
     let settings = &request.entry.function.settings;
     let (begun, began) = (inner.now(), Instant::now());
     log.begin_tail(request.tail);

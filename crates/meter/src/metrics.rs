@@ -26,6 +26,19 @@ const DURATION_BUCKETS: [f64; 17] =
 /// Upper bounds of the buckets for init, in seconds; init may take ten.
 const INIT_BUCKETS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
+/// What a caller who needed a new instance waited for, one after the other; in seconds.
+#[derive(Debug, Clone)]
+pub struct StartPhases {
+    /// For room, for a place among the starts, and for the platform itself.
+    pub queue: Histogram,
+    /// Until the guest's process stood inside its wall.
+    pub sandbox: Histogram,
+    /// Until the language pack ran.
+    pub interpreter: Histogram,
+    /// For the function's own init.
+    pub init: Histogram,
+}
+
 /// One counter for each outcome of an attempt.
 #[derive(Debug, Clone, Default)]
 pub struct OutcomeCounters {
@@ -79,6 +92,8 @@ pub struct Metrics {
     pub duration: Histogram,
     /// Time that inits took, in seconds.
     pub init: Histogram,
+    /// What starts of instances took, by phase.
+    pub starts: StartPhases,
     api_requests: Family<Labels<3>, Counter>,
     registry: Registry,
 }
@@ -124,7 +139,22 @@ impl Metrics {
         registry.register_with_unit("invocation_duration", "Time that functions ran", Unit::Seconds, duration.clone());
         let init = Histogram::new(INIT_BUCKETS);
         registry.register_with_unit("init_duration", "Time that inits took", Unit::Seconds, init.clone());
+        let phases = Family::<Labels<1>, Histogram>::new_with_constructor(|| Histogram::new(DURATION_BUCKETS));
+        registry.register_with_unit(
+            "start_phase",
+            "Time that callers waited for new instances, by phase",
+            Unit::Seconds,
+            phases.clone(),
+        );
+        let phase = |name| phases.get_or_create_owned(&[("phase", name)]);
+        let starts = StartPhases {
+            queue: phase("queue"),
+            sandbox: phase("sandbox"),
+            interpreter: phase("interpreter"),
+            init: phase("init"),
+        };
         Self {
+            starts,
             invocations,
             throttles,
             event_retries,
