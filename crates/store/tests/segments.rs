@@ -369,6 +369,8 @@ async fn what_is_written_after_a_failed_seal_and_a_restart_comes_last() {
     fs::remove_dir(obstacle).expect("removed");
     // As if the disk had been full when the next one was to be made.
     fs::remove_file(fixture.files("raw").pop().expect("one was written to")).expect("removed");
+    // By this limit the first one is not full.
+    fixture.options.segment_bytes = 1 << 20;
     fixture.open();
     fixture.append(150..151).await;
     assert_eq!(fixture.all().await, numbers(0..151));
