@@ -65,11 +65,25 @@ def test_a_function_is_created_and_described(platform, lam):
     assert again["RevisionId"] == settings["RevisionId"]
 
 
-@pytest.mark.parametrize("form", ["{name}", "{account}:function:{name}", "{arn}", "{arn}:$LATEST"])
+FORMS = [
+    "{name}",
+    "function:{name}",
+    "{account}:{name}",
+    "{account}:{name}:$LATEST",
+    "{account}:function:{name}",
+    "{region}:{account}:function:{name}",
+    "arn:aws:lambda:{region}:{account}:{name}",
+    "{arn}",
+    "{arn}:$LATEST",
+]
+
+
+@pytest.mark.parametrize("form", FORMS)
 def test_a_function_is_found_by_every_form_of_its_name(platform, lam, form):
     name = create(lam, code=ECHO)
     arn = f"arn:aws:lambda:{platform.region}:{platform.account}:function:{name}"
-    found = lam.get_function_configuration(FunctionName=form.format(name=name, account=platform.account, arn=arn))
+    asked = form.format(name=name, account=platform.account, region=platform.region, arn=arn)
+    found = lam.get_function_configuration(FunctionName=asked)
     assert found["FunctionArn"].removesuffix(":$LATEST") == arn
 
 
@@ -80,6 +94,58 @@ def test_defaults_are_those_of_lambda(lam):
     assert found["TracingConfig"] == {"Mode": "PassThrough"}
     assert found["Description"] == ""
     assert "Environment" not in found
+    assert found["LoggingConfig"] == {"LogFormat": "Text", "LogGroup": f"/aws/lambda/{name}"}
+
+
+def test_an_environment_that_was_given_is_answered_though_it_is_empty(lam):
+    empty = {"Variables": {}}
+    name = fresh()
+    assert lam.create_function(**new(FunctionName=name, Environment=empty))["Environment"] == empty
+    lambdas.active(lam, name)
+    assert lam.get_function_configuration(FunctionName=name)["Environment"] == empty
+    other = create(lam, code=ECHO, Environment={"Variables": {"COLOUR": "blue"}})
+    assert lam.update_function_configuration(FunctionName=other, Environment=empty)["Environment"] == empty
+    lambdas.active(lam, other)
+    assert lam.get_function_configuration(FunctionName=other)["Environment"] == empty
+
+
+def test_a_runtime_has_a_version_that_stays(lam):
+    versions = []
+    for name in (create(lam, code=ECHO), create(lam, code=ECHO)):
+        for answer in (lam.get_function(FunctionName=name)["Configuration"], lam.update_function_configuration(FunctionName=name, Timeout=5)):
+            versions.append(answer["RuntimeVersionConfig"]["RuntimeVersionArn"])
+    assert len(set(versions)) == 1
+    assert re.fullmatch(r"arn:aws:lambda:[a-z0-9-]+::runtime:[0-9a-f]{64}", versions[0])
+
+
+SET_AND_CLEARED = [
+    ("KMSKeyArn", "arn:aws:kms:us-east-1:000000000000:key/k", "", None),
+    ("SnapStart", {"ApplyOn": "PublishedVersions"}, {"ApplyOn": "None"}, {"ApplyOn": "None", "OptimizationStatus": "Off"}),
+    ("TracingConfig", {"Mode": "Active"}, {"Mode": "PassThrough"}, {"Mode": "PassThrough"}),
+    ("VpcConfig", {"SubnetIds": ["subnet-1"], "SecurityGroupIds": ["sg-1"]}, {"SubnetIds": [], "SecurityGroupIds": []}, None),
+    (
+        "LoggingConfig",
+        {"LogFormat": "JSON", "LogGroup": "mine", "SystemLogLevel": "WARN"},
+        {"LogFormat": "Text"},
+        {"LogFormat": "Text", "LogGroup": "mine"},
+    ),
+]
+
+
+@pytest.mark.parametrize("name, value, clearing, cleared", SET_AND_CLEARED, ids=[row[0] for row in SET_AND_CLEARED])
+def test_what_was_set_can_be_cleared(lam, name, value, clearing, cleared):
+    function = create(lam, code=ECHO, **{name: value})
+    found = lam.get_function_configuration(FunctionName=function)[name]
+    if name == "LoggingConfig":
+        value = {**value, "ApplicationLogLevel": "INFO"}
+    assert found == value if isinstance(value, str) else value.items() <= found.items(), found
+    lam.update_function_configuration(FunctionName=function, **{name: clearing})
+    lambdas.active(lam, function)
+    assert lam.get_function_configuration(FunctionName=function).get(name) == cleared
+
+
+def test_what_is_empty_is_no_reason_to_refuse(lam):
+    create(lam, code=ECHO, ImageConfig={}, FileSystemConfigs=[], Layers=[], DeadLetterConfig={})
 
 
 def test_a_list_goes_over_three_pages(lam):
@@ -119,6 +185,8 @@ def test_code_and_configuration_are_updated_with_revisions(lam):
     newer = packages.python("def handler(event, context):\n    return 'newer'\n")
     updated = lam.update_function_code(FunctionName=name, ZipFile=newer, RevisionId=before["RevisionId"])
     assert updated["LastUpdateStatus"] == "InProgress"
+    assert updated["LastUpdateStatusReason"] == "The function is being created."
+    assert updated["LastUpdateStatusReasonCode"] == "Creating"
     lam.get_waiter("function_updated_v2").wait(FunctionName=name)
     assert lambdas.call(lam, name) == "newer"
     middle = lam.get_function_configuration(FunctionName=name)
@@ -214,7 +282,10 @@ REFUSED_CREATIONS = [
     ("no zip file", {"Code": {"ZipFile": b"this is no zip file"}}, "[Zz]ip"),
     ("an empty zip file", {"Code": {"ZipFile": packages.zip_of({})}}, "[Zz]ip|empty"),
     ("a reserved variable", {"Environment": {"Variables": {"AWS_REGION": "x"}}}, "AWS_REGION"),
-    ("too large an environment", {"Environment": {"Variables": {"AA": "x" * 5000}}}, "4096|4 ?KB|[Ee]nvironment"),
+    ("too large an environment", {"Environment": {"Variables": {"AA": "x" * 4088}}}, '4KB limit. String measured: {"AA":"xxx'),
+    ("levels of logs that are text", {"LoggingConfig": {"LogFormat": "Text", "SystemLogLevel": "INFO"}}, "SystemLogLevel"),
+    ("too many tags", {"Tags": {f"k{n}": "v" for n in range(51)}}, "[Tt]ag"),
+    ("a tag of AWS's own", {"Tags": {"aws:x": "v"}}, "aws:"),
 ]
 
 
@@ -231,12 +302,14 @@ def test_a_function_that_cannot_work_is_refused_by_name(lam, what, change, messa
 
 
 CONSTRAINTS = [
-    ("a name with a space", {"FunctionName": "not a name"}, "functionName"),
+    ("a name with a space", {"FunctionName": "not a name"}, "'functionName' .* regular expression pattern: "),
+    ("a name that is too long", {"FunctionName": "x" * 65}, "'functionName' .* length less than or equal to 64$"),
     ("no time at all", {"Timeout": 0}, "timeout"),
-    ("too much time", {"Timeout": 901}, "timeout"),
+    ("too much time", {"Timeout": 901}, "Value '901' at 'timeout' failed to satisfy constraint: Member must have value less than or equal to 900$"),
     ("too little memory", {"MemorySize": 127}, "memorySize"),
-    ("too much memory", {"MemorySize": 50000}, "memorySize"),
+    ("too much memory", {"MemorySize": 10241}, "'memorySize' .* less than or equal to 10240$"),
     ("too small a disk", {"EphemeralStorage": {"Size": 100}}, "[sS]ize"),
+    ("too large a disk", {"EphemeralStorage": {"Size": 10241}}, "'ephemeralStorage.size' .* less than or equal to 10240$"),
     ("too long a description", {"Description": "x" * 257}, "description"),
     ("a role that is none", {"Role": "me"}, "role"),
     ("a variable that is no name", {"Environment": {"Variables": {"1-2": "x"}}}, "environment"),
@@ -247,9 +320,23 @@ CONSTRAINTS = [
 def test_a_value_outside_its_constraint_is_refused(platform, what, change, member):
     lam = platform.client("lambda", parameter_validation=False)
     code, status, said = refuse(lam, "create_function", **new(**change))
-    assert status == 400
-    assert code in ("ValidationException", "InvalidParameterValueException")
+    assert (code, status) == ("ValidationException", 400)
     assert re.search(member, said), said
+
+
+def test_values_are_judged_before_the_function_is_looked_for(platform):
+    lam = platform.client("lambda", parameter_validation=False)
+    code, status, _ = refuse(lam, "update_function_configuration", FunctionName="nobody-here", Timeout=901)
+    assert (code, status) == ("ValidationException", 400)
+
+
+def test_a_name_that_no_function_can_have_is_not_found(platform):
+    lam = platform.client("lambda", parameter_validation=False)
+    for name in ("x" * 65, "x" * 140):
+        for operation in ("get_function", "invoke", "delete_function"):
+            code, status, said = refuse(lam, operation, FunctionName=name)
+            assert (code, status) == ("ResourceNotFoundException", 404), said
+            assert said.endswith(f":function:{name}")
 
 
 def exceptions_of_served_operations():
@@ -351,6 +438,27 @@ def test_what_is_not_served_answers_501_with_its_name(platform):
         code, status, said = refuse(platform.client(service), operation)
         assert status == 501, (service, said)
         assert name in said, (service, said)
+
+
+# Services without a model here, in every protocol; what tells the operation is in the request, or is its method and path.
+ELSEWHERE = [
+    ("ec2", "describe_instances", "DescribeInstances"),
+    ("cloudwatch", "list_metrics", "ListMetrics"),
+    ("ecr", "describe_repositories", "DescribeRepositories"),
+    ("rds", "describe_db_instances", "DescribeDBInstances"),
+    ("elbv2", "describe_load_balancers", "DescribeLoadBalancers"),
+    ("xray", "get_groups", "POST /Groups"),
+    ("efs", "describe_file_systems", "GET /2015-02-01/file-systems"),
+    ("route53", "list_hosted_zones", "GET /2013-04-01/hostedzone"),
+    ("cloudfront", "list_distributions", "GET /2020-05-31/distribution"),
+]
+
+
+@pytest.mark.parametrize("service, operation, name", ELSEWHERE, ids=[row[0] for row in ELSEWHERE])
+def test_services_without_a_model_answer_501_in_their_own_protocol(platform, service, operation, name):
+    code, status, said = refuse(platform.client(service), operation)
+    assert (code.removesuffix("Exception"), status) == ("NotImplemented", 501), said
+    assert f" {name} is " in said, said
 
 
 def test_properties_without_effect_are_kept_and_warned_about(lam):

@@ -1,6 +1,7 @@
 """`--trust-loopback`: trust belongs to a listener on a loopback address, never to a page in a browser, a name, or a guest."""
 
 import json
+import socket
 
 import pytest
 from harness import packages
@@ -45,6 +46,9 @@ FOREIGN = [
     ("no origin at all", {"Origin": "null"}),
     ("a foreign host", {"Host": "evil.example"}),
     ("a foreign host with our port", {"Host": "evil.example:{port}"}),
+    ("a host that only ends in an address of ours", {"Host": "[::1].evil.example"}),
+    ("an image of another site", {"Sec-Fetch-Site": "cross-site"}),
+    ("an image of a neighbouring site", {"Sec-Fetch-Site": "same-site"}),
     ("a host that only begins like ours", {"Host": "127.0.0.1.evil.example:{port}"}),
 ]
 
@@ -92,6 +96,21 @@ def test_a_guest_is_never_trusted(trusting):
     assert answer.payload["status"] == 403, answer
 
 
+def test_a_bare_request_is_trusted_but_not_with_two_hosts(trusting):
+    status, _, said = trusting.request("GET", "/2015-03-31/functions", sign=None)
+    assert status == 200, said
+    with socket.create_connection(("127.0.0.1", trusting.port), 20) as one:
+        one.sendall(b"GET /2015-03-31/functions HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\n\r\n")
+        assert one.recv(100).startswith(b"HTTP/1.1 403 ")
+
+
+def test_a_malformed_authorization_is_told_what_it_lacks(platform):
+    status, headers, body = platform.request("GET", "/2015-03-31/functions", b"", {"Authorization": "foo"}, sign=None)
+    assert (status, headers["x-amzn-ErrorType"]) == (403, "IncompleteSignatureException")
+    said = "'foo' not a valid key=value pair (missing equal-sign) in Authorization header: 'foo'."
+    assert json.loads(body)["message"] == said
+
+
 def test_without_the_flag_no_key_is_made_up(platform):
     code, status, _ = refuse(platform.client("lambda", access_key_id="test", secret_access_key="test"), "list_functions")
     assert status == 403
@@ -107,3 +126,11 @@ def test_health_is_for_everyone(platform):
     for path in ("/_pinfold/usage", "/_pinfold/status"):
         status, _, _ = platform.request("GET", path, sign=None)
         assert status == 403, path
+
+
+@pytest.mark.parametrize(
+    "query, status", [("function=no%2Dbody", 200), ("function=no%2Fbody", 400), ("function=", 400), ("limit=0", 400)]
+)
+def test_usage_is_asked_for_in_good_form(trusting, query, status):
+    got, _, body = trusting.request("GET", f"/_pinfold/usage?{query}", sign=None)
+    assert got == status, body

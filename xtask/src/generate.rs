@@ -29,6 +29,10 @@ struct Served {
     open_enums: Vec<String>,
     /// Patterns that the matcher cannot express, rewritten: shape → pattern.
     patterns: BTreeMap<String, String>,
+    /// Upper bounds that are lower than the model's: shape → bound.
+    max: BTreeMap<String, i64>,
+    /// Values of enumerations that the model lacks: shape → values.
+    more_values: BTreeMap<String, Vec<String>>,
 }
 
 /// Writes the generated files or, with `check`, fails if any of them is not what would be written.
@@ -92,9 +96,16 @@ fn generate(root: &Path) -> Result<BTreeMap<String, String>> {
     let served: BTreeMap<String, Served> =
         toml::from_str(&text).with_context(|| format!("parse {}", list.display()))?;
     for (name, entry) in &served {
-        let model = models.get(name).with_context(|| format!("operations.toml names {name}, which has no model"))?;
+        let model =
+            models.get_mut(name).with_context(|| format!("operations.toml names {name}, which has no model"))?;
         for operation in &entry.serve {
             ensure!(model.operations.contains_key(operation), "{name} has no operation {operation}");
+        }
+        for (shape, bound) in &entry.max {
+            model.shape_mut(shape)?.max = Some((*bound).into());
+        }
+        for (shape, values) in &entry.more_values {
+            model.shape_mut(shape)?.values.extend(values.iter().cloned());
         }
     }
 

@@ -41,8 +41,10 @@ pub fn decide(principal: &Principal, request: &Request<'_>) -> Decision {
     if allowed {
         return Decision::Allow;
     }
+    // Across accounts the owner would have to allow it too, and the caller is told of that side.
+    let policy = if principal.account() == request.owner { "identity-based" } else { "resource-based" };
     Decision::Deny(format!(
-        "User: {} is not authorized to perform: {} on resource: {} because no identity-based policy allows the {} action",
+        "User: {} is not authorized to perform: {} on resource: {} because no {policy} policy allows the {} action",
         caller_arn(principal),
         request.action,
         request.resource,
@@ -70,10 +72,17 @@ mod tests {
         AccountId::parse(digits).expect("twelve digits")
     }
 
-    fn check(principal: &Principal, action: &str, owner: &str, allowed: bool) {
+    /// `lacking` is the policy that a refusal names.
+    fn check(principal: &Principal, action: &str, owner: &str, lacking: Option<&str>) {
         let resource = "arn:aws:lambda:us-east-1:000000000000:function:f";
-        let decision = decide(principal, &Request { action, owner: account(owner), resource });
-        assert_eq!(decision == Decision::Allow, allowed, "{principal:?} {action} in {owner}: {decision:?}");
+        let expected = lacking.map_or(Decision::Allow, |policy| {
+            Decision::Deny(format!(
+                "User: {} is not authorized to perform: {action} on resource: {resource} because no {policy} policy allows the \
+                 {action} action",
+                caller_arn(principal)
+            ))
+        });
+        assert_eq!(decide(principal, &Request { action, owner: account(owner), resource }), expected);
     }
 
     #[test]
@@ -84,14 +93,14 @@ mod tests {
             region: Region::parse("us-east-1").expect("a region"),
             name: FunctionName::parse("f").expect("a name"),
         });
-        check(&root, "lambda:CreateFunction", "000000000000", true);
-        check(&root, "logs:FilterLogEvents", "000000000000", true);
-        check(&root, "lambda:InvokeFunction", "111111111111", false);
-        check(&function, "lambda:InvokeFunction", "000000000000", true);
-        check(&function, "lambda:InvokeFunction", "111111111111", false);
-        check(&function, "lambda:UpdateFunctionCode", "000000000000", false);
-        check(&function, "lambda:InvokeFunctionUrl", "000000000000", false);
-        check(&function, "logs:PutLogEvents", "000000000000", false);
-        check(&function, "sts:GetCallerIdentity", "000000000000", false);
+        check(&root, "lambda:CreateFunction", "000000000000", None);
+        check(&root, "logs:FilterLogEvents", "000000000000", None);
+        check(&root, "lambda:InvokeFunction", "111111111111", Some("resource-based"));
+        check(&function, "lambda:InvokeFunction", "000000000000", None);
+        check(&function, "lambda:InvokeFunction", "111111111111", Some("resource-based"));
+        check(&function, "lambda:UpdateFunctionCode", "000000000000", Some("identity-based"));
+        check(&function, "lambda:InvokeFunctionUrl", "000000000000", Some("identity-based"));
+        check(&function, "logs:PutLogEvents", "000000000000", Some("identity-based"));
+        check(&function, "sts:GetCallerIdentity", "000000000000", Some("identity-based"));
     }
 }

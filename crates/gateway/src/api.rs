@@ -1,7 +1,7 @@
 //! One request: take it in, authenticate it, have it done, answer it.
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, request};
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, header, request};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use model::ids::RequestId;
@@ -10,8 +10,8 @@ use services::{Answer, Caller};
 use wire::lambda::errors;
 use wire::{Common, Error, Parts};
 
-use crate::authenticate::authenticate;
-use crate::body::{self, NoBody};
+use crate::authenticate::{admit, authenticate};
+use crate::body::{self, Bounds, NoBody, ROOM_WAIT, SMALL_BYTES};
 use crate::door::{self, Door, Trust};
 use crate::listen::Inner;
 use crate::platform;
@@ -40,24 +40,30 @@ async fn respond(
     door: &Door,
     head: &request::Parts,
     parts: &Parts<'_>,
-    body: Incoming,
+    mut body: Incoming,
     request_id: RequestId,
 ) -> Response<Bytes> {
-    if door.trust() == Trust::Loopback
-        && let Some(reason) = door::refuse_foreign(&head.headers, &head.uri)
-    {
-        return platform::text(StatusCode::FORBIDDEN, &format!("{reason}\n"));
-    }
-    if parts.path.len() + parts.query.len() > URI_BYTES_MAX {
-        return platform::text(StatusCode::URI_TOO_LONG, "The request's URI is too long.\n");
+    if let Some(response) = turn_away(door, head, parts) {
+        leave(head, body);
+        inner.metrics.api_request("-", "-", response.status().as_u16());
+        return response;
     }
     let id = request_id.to_string();
-    let taken = body::take(body, body_limit(parts), inner.limits.body_timeout, &inner.budget).await;
-    let taken = match taken {
+    let bounds = Bounds {
+        limit: body_limit(door, parts),
+        deadline: inner.limits.body_timeout,
+        room_wait: ROOM_WAIT,
+        budgets: &inner.budgets,
+        door,
+    };
+    let taken = match body::take(&mut body, &bounds, || admit(inner, door, parts)).await {
         Ok(taken) => taken,
         Err(reason) => {
-            let protocol = wire::protocol(parts, &[]);
-            return of_no_body(parts, &reason).respond(protocol, &id);
+            leave(head, body);
+            let (service, operation) = asked_of(&wire::route(parts, &[]));
+            let response = of_no_body(parts, operation, reason).respond(wire::protocol(parts, &[]), &id);
+            inner.metrics.api_request(service, operation, response.status().as_u16());
+            return response;
         }
     };
     let body = taken.bytes.clone();
@@ -65,14 +71,35 @@ async fn respond(
         return platform::answer(inner, door, parts, &body).await;
     }
     let routed = wire::route(parts, &body);
-    let (service, operation, protocol) = match &routed {
-        Ok(route) => (route.service.info().signing_name, route.operation.name, route.protocol),
-        Err(_) => ("-", "-", wire::protocol(parts, &body)),
-    };
+    let (service, operation) = asked_of(&routed);
+    let protocol = routed.as_ref().map_or_else(|_| wire::protocol(parts, &body), |route| route.protocol);
     let result = perform(inner, door, parts, body, routed, request_id).await;
     let response = result.unwrap_or_else(|error| error.respond(protocol, &id));
     inner.metrics.api_request(service, operation, response.status().as_u16());
     response
+}
+
+/// Refuses what is wrong before anybody looks at what is asked.
+fn turn_away(door: &Door, head: &request::Parts, parts: &Parts<'_>) -> Option<Response<Bytes>> {
+    if door.trust() == Trust::Loopback
+        && let Some(reason) = door::refuse_foreign(&head.headers, &head.uri)
+    {
+        return Some(platform::text(StatusCode::FORBIDDEN, &format!("{reason}\n")));
+    }
+    let is_long = parts.path.len() + parts.query.len() > URI_BYTES_MAX;
+    is_long.then(|| platform::text(StatusCode::URI_TOO_LONG, "The request's URI is too long.\n"))
+}
+
+/// Leaves a body that is not wanted. A client that waits to be told to send it is told not to.
+fn leave(head: &request::Parts, body: Incoming) {
+    if !head.headers.contains_key(header::EXPECT) {
+        body::discard(body);
+    }
+}
+
+/// The service and the operation, for the metric.
+fn asked_of(routed: &Result<wire::Route, Error>) -> (&'static str, &'static str) {
+    routed.as_ref().map_or(("-", "-"), |route| (route.service.info().signing_name, route.operation.name))
 }
 
 async fn perform(
@@ -114,26 +141,31 @@ fn header_text(parts: &Parts<'_>, name: &str) -> Option<String> {
     parts.headers.get(name)?.to_str().ok().map(str::to_owned)
 }
 
-/// Only the requests that carry a zip file may be as large as one.
-fn body_limit(parts: &Parts<'_>) -> usize {
+/// Only the requests that carry a zip file may be as large as one; guests send none, and the platform's own pages are read.
+fn body_limit(door: &Door, parts: &Parts<'_>) -> usize {
+    if parts.path.starts_with(platform::PREFIX) {
+        return SMALL_BYTES;
+    }
     let path = parts.path.trim_end_matches('/');
     let carries_code = path.starts_with("/2015-03-31/functions")
         && ((*parts.method == Method::POST && path == "/2015-03-31/functions")
             || (*parts.method == Method::PUT && path.ends_with("/code")));
-    if carries_code { PACKAGE_BODY_BYTES_MAX } else { REQUEST_BODY_BYTES_MAX }
+    if carries_code && !door.is_guest() { PACKAGE_BODY_BYTES_MAX } else { REQUEST_BODY_BYTES_MAX }
 }
 
-fn of_no_body(parts: &Parts<'_>, reason: &NoBody) -> Error {
+fn of_no_body(parts: &Parts<'_>, operation: &str, reason: NoBody) -> Error {
     match reason {
         NoBody::TooLarge { .. } if parts.path.ends_with("/invocations") => errors::request_too_large(format!(
             "Request must be smaller than {PAYLOAD_BYTES_MAX} bytes for the InvokeFunction operation"
         )),
-        NoBody::TooLarge { limit } => {
-            Common::TooLarge.error(format!("Request must be smaller than {limit} bytes for this operation."))
-        }
+        NoBody::TooLarge { limit } => Common::TooLarge.error(match operation {
+            "-" => format!("Request must be smaller than {limit} bytes for this operation"),
+            _ => format!("Request must be smaller than {limit} bytes for the {operation} operation"),
+        }),
         NoBody::TooSlow => Common::Unavailable.error("The request's body did not arrive in time."),
         NoBody::NoRoom => Common::Unavailable.error("Too many large requests at once. Try again in a moment."),
         NoBody::Broken => Error::serialization("The request's body broke off."),
+        NoBody::Refused(error) => error,
     }
 }
 

@@ -41,22 +41,35 @@ pub(crate) fn refuse_foreign(headers: &HeaderMap, uri: &Uri) -> Option<&'static 
             "A request with an Origin header is refused while --trust-loopback is on: it comes from a web page.",
         );
     }
-    let host =
-        headers.get(header::HOST).and_then(|host| host.to_str().ok()).or_else(|| uri.authority().map(|it| it.as_str()));
-    match host {
-        Some(host) if is_loopback_host(host) => None,
-        _ => Some(
-            "The Host header does not name this machine's loopback, which is required while --trust-loopback is on.",
-        ),
+    // An image or a form of a page sends no Origin, but browsers say from where it was asked for.
+    let sites = headers.get_all("sec-fetch-site");
+    if sites.iter().any(|site| !matches!(site.as_bytes(), b"none" | b"same-origin")) {
+        return Some(
+            "A request with Sec-Fetch-Site of another site is refused while --trust-loopback is on: it comes from a web page.",
+        );
     }
+    let mut hosts = headers.get_all(header::HOST).iter();
+    let (Some(host), None) = (hosts.next(), hosts.next()) else {
+        return Some("Exactly one Host header is required while --trust-loopback is on.");
+    };
+    // A whole URI in the request line outranks the header (RFC 9112, section 3.2.2).
+    let named = [host.to_str().ok(), uri.authority().map_or(Some("localhost"), |authority| Some(authority.as_str()))];
+    if named.iter().all(|host| host.is_some_and(is_loopback_host)) {
+        return None;
+    }
+    Some("The Host header does not name this machine's loopback, which is required while --trust-loopback is on.")
 }
 
 /// `localhost`, a name below it, or a loopback address, with or without a port.
 fn is_loopback_host(host: &str) -> bool {
-    let name = match host.strip_prefix('[') {
-        Some(rest) => rest.split(']').next().unwrap_or(rest),
-        None => host.split(':').next().unwrap_or(host),
+    let (name, port) = match host.strip_prefix('[') {
+        Some(rest) => rest.split_once(']').unwrap_or((rest, "no end")),
+        None => host.split_at(host.find(':').unwrap_or(host.len())),
     };
+    let is_port = |port: &str| port.bytes().all(|b| b.is_ascii_digit());
+    if !(port.is_empty() || port.strip_prefix(':').is_some_and(is_port)) {
+        return false;
+    }
     if let Ok(address) = name.parse::<std::net::IpAddr>() {
         return address.is_loopback();
     }
@@ -68,30 +81,61 @@ fn is_loopback_host(host: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn check(host: Option<&str>, origin: bool, refused: bool) {
-        let mut headers = HeaderMap::new();
-        if let Some(host) = host {
-            headers.insert(header::HOST, host.parse().expect("a header value"));
+    #[track_caller]
+    fn check(uri: &'static str, headers: &[(&'static str, &str)], refused: bool) {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(*name, value.parse().expect("a header value"));
         }
-        if origin {
-            headers.insert(header::ORIGIN, "null".parse().expect("a header value"));
-        }
-        assert_eq!(refuse_foreign(&headers, &Uri::from_static("/")).is_some(), refused, "{host:?} {origin}");
+        assert_eq!(refuse_foreign(&map, &Uri::from_static(uri)).is_some(), refused, "{uri} {headers:?}");
     }
 
     #[test]
     fn a_trusting_door_hears_only_its_own_machine() {
-        for host in
-            ["localhost", "localhost:4566", "127.0.0.1:4566", "127.8.8.8", "[::1]:4566", "x.localhost", "LOCALHOST"]
-        {
-            check(Some(host), false, false);
-            check(Some(host), true, true);
+        for host in [
+            "localhost",
+            "localhost:4566",
+            "127.0.0.1:4566",
+            "127.8.8.8",
+            "[::1]",
+            "[::1]:4566",
+            "x.localhost",
+            "LOCALHOST",
+        ] {
+            check("/", &[("host", host)], false);
+            check("/", &[("host", host), ("origin", "null")], true);
         }
-        for host in
-            ["evil.example", "evil.example:4566", "127.0.0.1.evil.example", "10.0.0.1", "localhost.evil.example", ""]
-        {
-            check(Some(host), false, true);
+        for host in [
+            "evil.example",
+            "evil.example:4566",
+            "127.0.0.1.evil.example",
+            "10.0.0.1",
+            "localhost.evil.example",
+            "[::1].evil.example",
+            "[::1]evil.example:4566",
+            "[::1",
+            "localhost:4566.evil.example",
+            "",
+        ] {
+            check("/", &[("host", host)], true);
         }
-        check(None, false, true);
+    }
+
+    #[test]
+    fn a_trusting_door_hears_one_host_and_only_one() {
+        check("/", &[], true);
+        check("/", &[("host", "localhost"), ("host", "localhost")], true);
+        check("/", &[("host", "localhost"), ("host", "evil.example")], true);
+        check("http://localhost:4566/", &[("host", "localhost:4566")], false);
+        check("http://evil.example/", &[("host", "localhost")], true);
+        check("http://localhost/", &[("host", "evil.example")], true);
+    }
+
+    #[test]
+    fn what_a_page_makes_a_browser_fetch_is_refused_without_an_origin_too() {
+        for (site, refused) in [("none", false), ("same-origin", false), ("same-site", true), ("cross-site", true)] {
+            check("/", &[("host", "localhost"), ("sec-fetch-site", site)], refused);
+        }
+        check("/", &[("host", "localhost"), ("sec-fetch-site", "none"), ("sec-fetch-site", "cross-site")], true);
     }
 }

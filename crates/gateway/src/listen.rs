@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::entropy::Entropy;
+use base::sizes::MIB;
 use base::stop::Stop;
 use base::time::Clock;
 use http::{Request, Response};
@@ -14,12 +15,13 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use identity::Identity;
 use meter::Metrics;
+use model::limits::{PACKAGE_BODY_BYTES_MAX, REQUEST_BODY_BYTES_MAX};
 use services::Services;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
 use crate::api;
-use crate::body::Budget;
+use crate::body::Budgets;
 use crate::door::{Door, Trust};
 use crate::patience::Patience;
 use crate::platform::PlatformPages;
@@ -57,11 +59,24 @@ pub struct GatewayLimits {
     pub body_timeout: Duration,
     /// An answer must move within this time.
     pub stall_max: Duration,
-    /// Bytes of bodies that all requests together may hold.
+    /// Bytes of large bodies that all requests of the host together may hold.
     pub bodies_bytes_max: usize,
+    /// Bytes of large bodies that all requests of guests together may hold.
+    pub guest_bodies_bytes_max: usize,
+    /// Bytes of large bodies that all requests of one function may hold.
+    pub function_bodies_bytes_max: usize,
     /// Time that connections get to end after a stop.
     pub drain_timeout: Duration,
 }
+
+const BODIES_BYTES_MAX: usize = 512 * MIB;
+const GUEST_BODIES_BYTES_MAX: usize = 128 * MIB;
+const FUNCTION_BODIES_BYTES_MAX: usize = 64 * MIB;
+
+// One body always fits, with what is lost to rounding each time that its share grows.
+const _: () = assert!(PACKAGE_BODY_BYTES_MAX + MIB <= BODIES_BYTES_MAX);
+const _: () = assert!(REQUEST_BODY_BYTES_MAX + MIB <= FUNCTION_BODIES_BYTES_MAX);
+const _: () = assert!(FUNCTION_BODIES_BYTES_MAX <= GUEST_BODIES_BYTES_MAX);
 
 impl Default for GatewayLimits {
     fn default() -> Self {
@@ -70,7 +85,9 @@ impl Default for GatewayLimits {
             head_timeout: Duration::from_secs(60),
             body_timeout: Duration::from_secs(120),
             stall_max: Duration::from_secs(60),
-            bodies_bytes_max: 512 * 1024 * 1024,
+            bodies_bytes_max: BODIES_BYTES_MAX,
+            guest_bodies_bytes_max: GUEST_BODIES_BYTES_MAX,
+            function_bodies_bytes_max: FUNCTION_BODIES_BYTES_MAX,
             drain_timeout: Duration::from_secs(10),
         }
     }
@@ -111,7 +128,7 @@ pub(crate) struct Inner {
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) default_account: model::ids::AccountId,
     pub(crate) default_region: model::names::Region,
-    pub(crate) budget: Budget,
+    pub(crate) budgets: Budgets,
     pub(crate) signing_keys: wire::sigv4::SigningKeys,
     connections: Arc<Semaphore>,
     open: Arc<Semaphore>,
@@ -124,7 +141,9 @@ const OPEN_MAX: u32 = 1 << 20;
 impl Gateway {
     /// A gateway that serves nothing yet; it ends with `stop`.
     pub fn new(parts: GatewayParts, stop: Stop) -> Self {
-        let budget = Budget::new(parts.limits.bodies_bytes_max);
+        let limits = &parts.limits;
+        let budgets =
+            Budgets::new(limits.bodies_bytes_max, limits.guest_bodies_bytes_max, limits.function_bodies_bytes_max);
         let connections = Arc::new(Semaphore::new(parts.limits.connections_max));
         let open = Arc::new(Semaphore::new(OPEN_MAX as usize));
         Self {
@@ -138,7 +157,7 @@ impl Gateway {
                 entropy: parts.entropy,
                 default_account: parts.default_account,
                 default_region: parts.default_region,
-                budget,
+                budgets,
                 signing_keys: wire::sigv4::SigningKeys::default(),
                 connections,
                 open,

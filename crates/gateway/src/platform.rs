@@ -6,7 +6,7 @@ use std::pin::Pin;
 use bytes::Bytes;
 use http::{Method, Response, StatusCode, header};
 use model::ids::{AccountId, PackageDigest};
-use model::names::Region;
+use model::names::{FunctionName, Region};
 use model::principal::Principal;
 use wire::{Error, Parts};
 
@@ -88,22 +88,36 @@ fn account_of(inner: &Inner, door: &Door, parts: &Parts<'_>, body: &[u8]) -> Res
 }
 
 async fn usage(inner: &Inner, parts: &Parts<'_>, account: AccountId, region: &Region) -> Response<Bytes> {
-    let mut function = None;
-    let mut limit = 100;
-    for pair in parts.query.split('&').filter(|pair| !pair.is_empty()) {
-        match pair.split_once('=') {
-            Some(("function", name)) => function = Some(name),
-            Some(("limit", number)) => match number.parse() {
-                Ok(number) if (1..=USAGE_MAX).contains(&number) => limit = number,
-                _ => return text(StatusCode::BAD_REQUEST, "limit is a number from 1 to 1000.\n"),
-            },
-            _ => return text(StatusCode::BAD_REQUEST, "The parameters are function and limit.\n"),
-        }
-    }
+    let UsageQuery { function, limit } = match read_usage(parts) {
+        Ok(query) => query,
+        Err(reason) => return text(StatusCode::BAD_REQUEST, &format!("{reason}\n")),
+    };
+    let function = function.as_ref().map(FunctionName::as_str);
     match inner.pages.usage(account, region, function, limit).await {
         Ok(document) => json(StatusCode::OK, &document),
         Err(reason) => json(StatusCode::INTERNAL_SERVER_ERROR, &serde_json::json!({ "reason": reason })),
     }
+}
+
+#[derive(Debug, PartialEq)]
+struct UsageQuery {
+    function: Option<FunctionName>,
+    limit: usize,
+}
+
+fn read_usage(parts: &Parts<'_>) -> Result<UsageQuery, String> {
+    let mut query = UsageQuery { function: None, limit: 100 };
+    for (name, value) in parts.parameters() {
+        match &*name {
+            "function" => query.function = Some(FunctionName::parse(&value).map_err(|bad| bad.to_string())?),
+            "limit" => match value.parse() {
+                Ok(number) if (1..=USAGE_MAX).contains(&number) => query.limit = number,
+                _ => return Err(format!("limit is a number from 1 to {USAGE_MAX}.")),
+            },
+            _ => return Err("The parameters are function and limit.".to_owned()),
+        }
+    }
+    Ok(query)
 }
 
 async fn send_code(inner: &Inner, parts: &Parts<'_>, code: &str) -> Response<Bytes> {
@@ -136,4 +150,39 @@ fn typed(status: StatusCode, content_type: &'static str, body: Bytes) -> Respons
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, http::HeaderValue::from_static(content_type));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `expected` is the function and the limit, or the beginning of what is said.
+    #[track_caller]
+    fn check(query: &str, expected: Result<(Option<&str>, usize), &str>) {
+        let headers = http::HeaderMap::new();
+        let read = read_usage(&Parts { method: &Method::GET, path: "/_pinfold/usage", query, headers: &headers });
+        match (read, expected) {
+            (Ok(read), Ok((function, limit))) => {
+                assert_eq!(
+                    (read.function.as_ref().map(FunctionName::as_str), read.limit),
+                    (function, limit),
+                    "{query}"
+                );
+            }
+            (Err(reason), Err(text)) => assert!(reason.starts_with(text), "{query}: {reason}"),
+            (read, _) => panic!("{query}: {read:?}"),
+        }
+    }
+
+    #[test]
+    fn usage_is_asked_for_by_decoded_parameters() {
+        check("", Ok((None, 100)));
+        check("function=f&limit=7", Ok((Some("f"), 7)));
+        check("function=my%2Dname", Ok((Some("my-name"), 100)));
+        check("function=a%2Fb", Err("function name \"a/b\" is not"));
+        check("function=", Err("function name"));
+        check("limit=0", Err("limit is a number from 1 to 1000."));
+        check("limit", Err("limit is a number"));
+        check("page=2", Err("The parameters are"));
+    }
 }

@@ -34,13 +34,16 @@ pub const EPHEMERAL_MIB_MAX: u32 = 10_240;
 pub const TIMEOUT_SECS_MAX: u32 = 900;
 /// Time for a function's init before it is started again within the first invocation (Lambda execution environment).
 pub const INIT_SECS_MAX: u32 = 10;
-/// Names and values of a function's environment together (Lambda quota).
+/// A function's environment as JSON without white space (Lambda quota).
 pub const ENVIRONMENT_BYTES_MAX: usize = 4 * KIB;
+
+/// Tags of a function (Lambda developer guide, "Tag requirements").
+pub const TAGS_MAX: usize = 50;
 
 /// Body of any API request other than the upload of a package.
 pub const REQUEST_BODY_BYTES_MAX: usize = PAYLOAD_BYTES_MAX + MIB;
-/// Body of an API request that carries a zip file as base64 in JSON.
-pub const PACKAGE_BODY_BYTES_MAX: usize = PACKAGE_ZIPPED_BYTES_MAX / 3 * 4 + MIB;
+/// Body of an API request that carries a zip file as base64 in JSON (as Lambda says when it refuses a larger one).
+pub const PACKAGE_BODY_BYTES_MAX: usize = 70_167_211;
 
 /// Attempts of an event invocation whose function fails (Lambda: two retries).
 pub const EVENT_ATTEMPTS_MAX: u32 = 3;

@@ -7,8 +7,9 @@ use bytes::Bytes;
 use http::{HeaderValue, Response};
 use serde_json::Value;
 
-use crate::operation::Protocol;
+use crate::operation::{Protocol, Service};
 use crate::reply::{self, Reply};
+use crate::rule::{At, Violations};
 use crate::write::escape_xml;
 
 /// An exception as a model describes it.
@@ -120,7 +121,7 @@ impl Common {
     pub fn code(self, protocol: Protocol) -> &'static str {
         let (json, query, xml, ..) = self.row();
         match protocol {
-            Protocol::Query => query,
+            Protocol::Query | Protocol::Ec2 => query,
             Protocol::RestXml => xml,
             _ => json,
         }
@@ -130,11 +131,14 @@ impl Common {
     pub fn status(self, protocol: Protocol) -> u16 {
         let (.., status, rpc) = self.row();
         match (self, protocol) {
-            (Self::UnknownOperation | Self::Throttling | Self::IncompleteSignature, Protocol::Query) => 400,
+            (
+                Self::UnknownOperation | Self::Throttling | Self::IncompleteSignature,
+                Protocol::Query | Protocol::Ec2,
+            ) => 400,
             (Self::UnknownOperation, Protocol::RestXml) => 405,
             (Self::Throttling, Protocol::RestXml) => 503,
             (Self::IncompleteSignature, Protocol::RestXml) => 400,
-            _ if protocol.is_json_rpc() => rpc,
+            _ if protocol.is_json_rpc() || protocol == Protocol::Cbor => rpc,
             _ => status,
         }
     }
@@ -185,6 +189,14 @@ impl Error {
     /// A request that violates constraints of the model, under the code that its service uses for that.
     pub(crate) fn validation(code: &'static str, message: String) -> Self {
         Self { status: 400, code: Cow::Borrowed(code), message, fields: Vec::new(), origin: Origin::Validation }
+    }
+
+    /// A value that violates a constraint which is not in the model, in the sentence of those that are.
+    pub fn constraint(service: Service, value: &str, member: &str, constraint: &str) -> Self {
+        let mut violations = Violations::default();
+        violations.violated(&value, false, &At::Member(&At::Root, member), constraint);
+        let code = service.info().validation_code;
+        violations.into_result(code).err().unwrap_or_else(|| Self::validation(code, constraint.to_owned()))
     }
 
     /// A body that is not what the operation takes.
@@ -250,6 +262,14 @@ impl Error {
                 escape_xml(&self.message),
                 escape_xml(request_id)
             ),
+            Protocol::Ec2 => format!(
+                "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Response><Errors><Error><Code>{}</Code><Message>{}</Message></Error></Errors>\
+                 <RequestID>{}</RequestID></Response>",
+                escape_xml(code),
+                escape_xml(&self.message),
+                escape_xml(request_id)
+            ),
+            Protocol::Cbor => return reply.finish(Some(cbor_map(&[("__type", code), ("message", &self.message)]))),
         };
         reply.finish(Some(Bytes::from(body)))
     }
@@ -296,6 +316,20 @@ impl Error {
             escape_xml(request_id)
         )
     }
+}
+
+/// A map of text to text (RFC 8949); it has fewer than 24 entries.
+fn cbor_map(entries: &[(&str, &str)]) -> Bytes {
+    const MAP: u8 = 5 << 5;
+    const TEXT: u8 = 3 << 5;
+    let mut out = vec![MAP | entries.len() as u8];
+    for text in entries.iter().flat_map(|(name, value)| [name, value]) {
+        // The length stands in the eight bytes that follow.
+        out.push(TEXT | 27);
+        out.extend((text.len() as u64).to_be_bytes());
+        out.extend(text.as_bytes());
+    }
+    Bytes::from(out)
 }
 
 /// A header value of what can stand in one: other characters are replaced.

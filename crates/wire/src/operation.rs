@@ -16,6 +16,10 @@ pub enum Protocol {
     Query,
     /// As [`Protocol::RestJson`], with XML bodies.
     RestXml,
+    /// As [`Protocol::Query`], with errors in a shape of EC2's own. No service that has a model speaks it.
+    Ec2,
+    /// The path names the operation; bodies are CBOR. No service that has a model speaks it and nothing else.
+    Cbor,
 }
 
 impl Protocol {
@@ -27,6 +31,8 @@ impl Protocol {
             Self::Json11 => "json 1.1",
             Self::Query => "query",
             Self::RestXml => "rest-xml",
+            Self::Ec2 => "ec2",
+            Self::Cbor => "rpc-v2-cbor",
         }
     }
 
@@ -40,14 +46,20 @@ impl Protocol {
         matches!(self, Self::Json10 | Self::Json11)
     }
 
+    /// Whether its bodies are XML.
+    pub fn is_xml(self) -> bool {
+        matches!(self, Self::Query | Self::RestXml | Self::Ec2)
+    }
+
     /// The media type of its answers.
     pub fn content_type(self) -> &'static str {
         match self {
             Self::RestJson => "application/json",
             Self::Json10 => "application/x-amz-json-1.0",
             Self::Json11 => "application/x-amz-json-1.1",
-            Self::Query => "text/xml",
+            Self::Query | Self::Ec2 => "text/xml",
             Self::RestXml => "application/xml",
+            Self::Cbor => "application/cbor",
         }
     }
 }

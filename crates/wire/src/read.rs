@@ -339,6 +339,7 @@ impl<T: Take> Take for Vec<T> {
         let broken = rule.broken_by_measure(i64::try_from(items.len()).unwrap_or(i64::MAX), Measure::Length);
         let shown = match T::LEAF {
             true => sketch(items.iter().map(|item| ("", item)), '[', ']'),
+            false if items.is_empty() => "[]".to_owned(),
             false => format!("[{} items]", items.len()),
         };
         for sentence in &broken {
@@ -381,6 +382,7 @@ impl<T: Take> Take for BTreeMap<String, T> {
         let sensitive = rule.sensitive || rule.item.sensitive || rule.key.sensitive;
         let shown = match T::LEAF {
             true => sketch(members.iter().map(|(key, value)| (&**key, value)), '{', '}'),
+            false if members.is_empty() => "{}".to_owned(),
             false => format!("{{{} entries}}", members.len()),
         };
         let broken = rule.broken_by_measure(i64::try_from(members.len()).unwrap_or(i64::MAX), Measure::Length);

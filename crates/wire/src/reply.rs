@@ -32,8 +32,12 @@ impl Reply {
     pub(crate) fn new(status: u16, protocol: Protocol, request_id: &str) -> Self {
         let mut response = Response::new(Bytes::new());
         response.headers_mut().insert(HeaderName::from_static("x-amzn-requestid"), header_value(request_id));
-        let xml = matches!(protocol, Protocol::Query | Protocol::RestXml);
-        Self { status, xml, content_type: protocol.content_type(), response }
+        if protocol == Protocol::Cbor {
+            // Clients take an answer without it for one of something in between.
+            let spoken = HeaderValue::from_static("rpc-v2-cbor");
+            response.headers_mut().insert(HeaderName::from_static("smithy-protocol"), spoken);
+        }
+        Self { status, xml: protocol.is_xml(), content_type: protocol.content_type(), response }
     }
 
     /// Replaces the status, if the operation said one that HTTP has.

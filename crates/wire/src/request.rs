@@ -26,6 +26,11 @@ pub struct Parts<'a> {
 }
 
 impl<'a> Parts<'a> {
+    /// The decoded pairs of the query, in their order.
+    pub fn parameters(&self) -> Vec<(Cow<'a, str>, Cow<'a, str>)> {
+        form_pairs(self.query)
+    }
+
     /// A header that occurs exactly once and is visible ASCII.
     pub(crate) fn header(&self, name: &str) -> Option<&'a str> {
         let mut values = self.headers.get_all(name).iter();
@@ -57,7 +62,7 @@ pub(crate) struct Request<'a> {
 impl Request<'_> {
     /// Reads the input of an operation and reports all that is wrong with it at once.
     pub(crate) fn read<T: Structure>(&self, format: Format) -> Result<T, Error> {
-        let query = form_pairs(self.parts.query);
+        let query = self.parts.parameters();
         let source =
             Source { labels: self.labels, query: &query, headers: self.parts.headers, payload: self.body.clone() };
         let members = match format {
@@ -82,6 +87,7 @@ impl Request<'_> {
                 Json::from_form(pairs)?
             }
             Protocol::RestXml => return Err(Error::internal("XML bodies are not read here.")),
+            Protocol::Ec2 | Protocol::Cbor => return Err(Error::internal("No operation in this protocol is served.")),
         };
         match json {
             Json::Object(members) | Json::Form(members) => Ok(members),

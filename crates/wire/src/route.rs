@@ -27,10 +27,13 @@ pub struct Route {
 /// Errors: 501 with the name for an operation that AWS has and Pinfold does not serve, each protocol's own error for one that does not
 /// exist. Answer them in the protocol that [`protocol`] tells.
 pub fn route(parts: &Parts<'_>, body: &[u8]) -> Result<Route, Error> {
-    if parts.headers.contains_key("smithy-protocol") {
-        return Err(Common::NotImplemented.error(
-            "This request is in the protocol rpc-v2-cbor, which Pinfold does not speak. Set the client to a JSON protocol.",
-        ));
+    if is_cbor(parts) {
+        let service = scope_service(parts).unwrap_or_else(|| "The request".to_owned());
+        return Err(Common::NotImplemented.error(format!(
+            "{} {} is in the protocol rpc-v2-cbor, which Pinfold does not speak. Set the client to a JSON protocol.",
+            clip(&service),
+            asked(parts, body)
+        )));
     }
     let (info, protocol) = identify(parts, body)?;
     match protocol {
@@ -55,13 +58,24 @@ pub fn route(parts: &Parts<'_>, body: &[u8]) -> Result<Route, Error> {
             };
             named(info, protocol, &name).unwrap_or_else(|| Err(Common::UnknownOperation.error(unknown())))
         }
+        // No service that has a model speaks them, so no request is identified as one of theirs.
+        Protocol::Ec2 | Protocol::Cbor => Err(not_served(info, &asked(parts, body))),
     }
 }
 
 /// The protocol in which to answer a request, known even where [`route`] or the check of its signature fails.
 pub fn protocol(parts: &Parts<'_>, body: &[u8]) -> Protocol {
+    if is_cbor(parts) {
+        return Protocol::Cbor;
+    }
     if let Ok((_, protocol)) = identify(parts, body) {
         return protocol;
+    }
+    match scope_service(parts).as_deref() {
+        Some("ec2") => return Protocol::Ec2,
+        // In rest-xml only S3 leaves out what query puts around an error.
+        Some("route53" | "cloudfront") => return Protocol::Query,
+        _ => {}
     }
     let content_type = parts.headers.get(CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
     if content_type.starts_with(b"application/x-amz-json-1.0") {
@@ -105,11 +119,32 @@ fn route_rest(info: &'static ServiceInfo, protocol: Protocol, parts: &Parts<'_>)
     }
 }
 
-/// Characters of a path that a message repeats.
-const PATH_CHARS_MAX: usize = 200;
+/// Characters of a path or a name that a message repeats.
+const CLIP_CHARS: usize = 200;
+
+fn clip(text: &str) -> String {
+    text.chars().take(CLIP_CHARS).collect()
+}
 
 fn shown(parts: &Parts<'_>) -> String {
-    parts.path.chars().take(PATH_CHARS_MAX).collect()
+    clip(parts.path)
+}
+
+fn is_cbor(parts: &Parts<'_>) -> bool {
+    parts.headers.contains_key("smithy-protocol")
+}
+
+/// The operation by the name that the request gives it, whichever service knows it; else method and path.
+fn asked(parts: &Parts<'_>, body: &[u8]) -> String {
+    let target = parts.header("x-amz-target").and_then(|target| target.rsplit('.').next());
+    let path = is_cbor(parts).then(|| parts.path.rsplit_once("/operation/")).flatten().map(|(_, name)| name);
+    match target.or(path).filter(|name| !name.is_empty()) {
+        Some(name) => clip(name),
+        None => match action(parts, body) {
+            Some((name, _)) if !name.is_empty() => clip(&name),
+            _ => format!("{} {}", parts.method, shown(parts)),
+        },
+    }
 }
 
 fn not_served(info: &ServiceInfo, name: &str) -> Error {
@@ -127,9 +162,12 @@ fn identify(parts: &Parts<'_>, body: &[u8]) -> Result<(&'static ServiceInfo, Pro
         let scope = if scope == "s3express" { "s3" } else { scope };
         let candidates: Vec<_> = services().filter(|info| info.signing_name == scope).collect();
         if candidates.is_empty() {
-            return Err(
-                Common::NotImplemented.error(format!("Pinfold has no service whose requests are signed as {scope:?}."))
-            );
+            return Err(Common::NotImplemented.error(format!(
+                "{scope} {} is not served: Pinfold has no service whose requests are signed as {scope:?}. Leave this call out or send it \
+                 to another endpoint.",
+                asked(parts, body),
+                scope = clip(scope),
+            )));
         }
         return Ok(choose(&candidates, parts, body));
     }

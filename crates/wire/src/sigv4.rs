@@ -136,6 +136,15 @@ pub enum Refusal {
     Streaming(String),
 }
 
+impl From<KeyProblem> for Refusal {
+    fn from(problem: KeyProblem) -> Self {
+        match problem {
+            KeyProblem::Unknown => Self::UnknownKey,
+            KeyProblem::Expired => Self::ExpiredToken,
+        }
+    }
+}
+
 impl From<Refusal> for Error {
     fn from(refusal: Refusal) -> Self {
         let common = match refusal {
@@ -154,6 +163,22 @@ impl From<Refusal> for Error {
     }
 }
 
+/// Checks all of a request's signature that does not need the body, nor the secret that `lookup` tells of: its form, its
+/// time, and whether there is such a key. What passes may still be signed by somebody else.
+pub fn verify_head(
+    parts: &Parts<'_>,
+    now: Timestamp,
+    lookup: impl FnOnce(&str, Option<&str>) -> Result<(), KeyProblem>,
+) -> Result<(), Refusal> {
+    let head = read_head(parts, now)?;
+    if let Some(streaming) =
+        once(parts, X_AMZ_SHA256, "X-Amz-Content-Sha256")?.filter(|it| it.starts_with("STREAMING-"))
+    {
+        return Err(Refusal::Streaming(streaming.to_owned()));
+    }
+    Ok(lookup(head.authorization.access_key_id, head.token)?)
+}
+
 /// Checks the signature in the headers of a request.
 ///
 /// `lookup` is asked once, with the access key id and the session token, for the secret. Nothing is cached before a signature was right,
@@ -165,25 +190,9 @@ pub fn verify(
     lookup: impl FnOnce(&str, Option<&str>) -> Result<Zeroizing<String>, KeyProblem>,
     cache: &SigningKeys,
 ) -> Result<Signed, Refusal> {
-    let Some(header) = once(parts, AUTHORIZATION.as_str(), "Authorization")? else {
-        let presigned = raw_pairs(parts.query).any(|(name, _)| matches!(name, "X-Amz-Signature" | "X-Amz-Algorithm"));
-        return Err(if presigned { Refusal::Presigned } else { Refusal::Missing });
-    };
-    let date = match once(parts, X_AMZ_DATE, "X-Amz-Date")? {
-        Some(date) => Some(date),
-        None => once(parts, DATE.as_str(), "Date")?,
-    };
-    let authorization = Authorization::parse(header, date.is_some())?;
-    let (at, basic) = authorization.time(date.unwrap_or_default())?;
-    check_time(at, now)?;
-    check_signed_headers(parts, &authorization)?;
+    let Head { authorization, at, basic, token } = read_head(parts, now)?;
     let payload_hash = payload_hash(parts, body)?;
-    let token = once(parts, X_AMZ_TOKEN, "X-Amz-Security-Token")?;
-
-    let secret = lookup(authorization.access_key_id, token).map_err(|problem| match problem {
-        KeyProblem::Unknown => Refusal::UnknownKey,
-        KeyProblem::Expired => Refusal::ExpiredToken,
-    })?;
+    let secret = lookup(authorization.access_key_id, token)?;
     let style = if authorization.service == "s3" { Style::PlainPath } else { Style::Normalized };
     let request = canonical::request(parts, &authorization.signed_headers, &payload_hash, style);
     let to_sign = canonical::string_to_sign(&basic, authorization.scope(), &request);
@@ -200,6 +209,32 @@ pub fn verify(
         session_token: token.map(str::to_owned),
         at,
     })
+}
+
+/// What the headers say of the signature.
+struct Head<'a> {
+    authorization: Authorization<'a>,
+    at: Timestamp,
+    /// The same in its basic form.
+    basic: String,
+    token: Option<&'a str>,
+}
+
+fn read_head<'a>(parts: &Parts<'a>, now: Timestamp) -> Result<Head<'a>, Refusal> {
+    let Some(header) = once(parts, AUTHORIZATION.as_str(), "Authorization")? else {
+        let presigned = raw_pairs(parts.query).any(|(name, _)| matches!(name, "X-Amz-Signature" | "X-Amz-Algorithm"));
+        return Err(if presigned { Refusal::Presigned } else { Refusal::Missing });
+    };
+    let date = match once(parts, X_AMZ_DATE, "X-Amz-Date")? {
+        Some(date) => Some(date),
+        None => once(parts, DATE.as_str(), "Date")?,
+    };
+    let authorization = Authorization::parse(header, date.is_some())?;
+    let (at, basic) = authorization.time(date.unwrap_or_default())?;
+    check_time(at, now)?;
+    check_signed_headers(parts, &authorization)?;
+    let token = once(parts, X_AMZ_TOKEN, "X-Amz-Security-Token")?;
+    Ok(Head { authorization, at, basic, token })
 }
 
 /// The value of a header that may occur once at most.

@@ -86,6 +86,10 @@ impl Model {
         self.shapes.get(name).with_context(|| format!("the model has no shape {name}"))
     }
 
+    pub(super) fn shape_mut(&mut self, name: &str) -> Result<&mut Shape> {
+        self.shapes.get_mut(name).with_context(|| format!("the model has no shape {name}"))
+    }
+
     /// Every shape that is reached from `roots`, themselves included.
     pub(super) fn closure<'a>(&'a self, roots: impl Iterator<Item = &'a str>) -> Result<BTreeSet<&'a str>> {
         let mut open: Vec<&str> = roots.collect();

@@ -9,14 +9,14 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use invoke::resolve::{self, LATEST};
 use model::ids::FunctionId;
-use model::limits::PACKAGE_ZIPPED_BYTES_MAX;
+use model::limits::{PACKAGE_BODY_BYTES_MAX, PACKAGE_ZIPPED_BYTES_MAX};
 use model::names::FunctionName;
 use wire::Common;
 use wire::Error;
 use wire::lambda::{self as shapes, Output, errors};
 
 use super::errors::{not_found, of_change};
-use super::name::{Named, named};
+use super::name::{Named, check_new, named};
 use super::shape::{View, configuration};
 use super::{answer, properties};
 use crate::{Answer, Caller, ServicesParts, authorize};
@@ -35,13 +35,16 @@ pub(crate) async fn create(
     caller: &Caller,
     request: shapes::CreateFunctionRequest,
 ) -> Result<Answer, Error> {
+    check_new(&request.function_name)?;
     let Named { id, qualifier } = named(caller, "lambda:CreateFunction", &request.function_name, None)?;
     if qualifier.is_some() {
         return Err(errors::invalid_parameter_value("A function is created without a qualifier in its name."));
     }
     let (settings, mut warnings) = properties::read_create(&request)?;
-    let zip = check_zip(request.code.zip_file)?;
-    let create = CreateFunction { id: id.clone(), settings, zip, tags: request.tags.unwrap_or_default() };
+    let tags = request.tags.unwrap_or_default();
+    properties::check_tags(&tags)?;
+    let zip = check_zip(request.code.zip_file, "CreateFunction")?;
+    let create = CreateFunction { id: id.clone(), settings, zip, tags };
     let updated = parts.catalogue.create(create).await.map_err(|error| of_change(&id, error))?;
     warnings.extend(updated.warnings);
     let shape = configuration(&updated.entry, None, View::Whole);
@@ -49,13 +52,12 @@ pub(crate) async fn create(
 }
 
 /// The zip file of a request, if it is there and not too large.
-pub(super) fn check_zip(zip: Option<Bytes>) -> Result<Bytes, Error> {
+pub(super) fn check_zip(zip: Option<Bytes>, operation: &str) -> Result<Bytes, Error> {
     let zip = zip.filter(|zip| !zip.is_empty());
     let zip = zip.ok_or_else(|| errors::invalid_parameter_value("Please provide a source for function code."))?;
     if zip.len() > PACKAGE_ZIPPED_BYTES_MAX {
         return Err(Common::TooLarge.error(format!(
-            "The zip file has {} bytes; it must not have more than {PACKAGE_ZIPPED_BYTES_MAX}.",
-            zip.len()
+            "Request must be smaller than {PACKAGE_BODY_BYTES_MAX} bytes for the {operation} operation"
         )));
     }
     Ok(zip)

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use model::function::{Architecture, FunctionSettings};
 use model::limits::{
-    ENVIRONMENT_BYTES_MAX, EPHEMERAL_MIB_MAX, EPHEMERAL_MIB_MIN, MEMORY_MIB_MAX, MEMORY_MIB_MIN, TIMEOUT_SECS_MAX,
+    ENVIRONMENT_BYTES_MAX, EPHEMERAL_MIB_MAX, EPHEMERAL_MIB_MIN, MEMORY_MIB_MAX, MEMORY_MIB_MIN, TAGS_MAX,
+    TIMEOUT_SECS_MAX,
 };
 use model::runtime::Language;
-use wire::lambda::{self, errors};
-use wire::{Common, Error, lambda as shapes};
+use wire::lambda::{self as shapes, LogFormat, SnapStartApplyOn, TracingMode, errors};
+use wire::{Common, Error, lambda};
 
 /// What becomes of a property of a function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,11 +69,17 @@ fn property(name: &str) -> Property {
     found.map_or(Refused("it is not known here"), |(_, property)| *property)
 }
 
+/// Among what is kept and shown: there once was an environment, though it may have become empty.
+pub(crate) const ENVIRONMENT: &str = "Environment";
+
+/// What a request makes of the properties that are kept and shown: a value, or none where it takes one away.
+type InertChange = BTreeMap<&'static str, Option<String>>;
+
 /// Collects what a request asks for beyond what works.
 #[derive(Debug, Default)]
 pub(crate) struct Reading {
     pub(crate) warnings: Vec<String>,
-    inert: BTreeMap<String, String>,
+    inert: InertChange,
     refused: Option<Error>,
 }
 
@@ -83,12 +90,17 @@ impl Reading {
             Works => {}
             Inert(why) => {
                 self.warnings.push(format!("{name} has no effect: {why}."));
-                self.inert.extend(parts.into_iter().map(|(part, value)| (part.to_owned(), value)));
+                self.inert.extend(parts.into_iter().map(|(part, value)| (part, Some(value))));
             }
             Refused(what_to_do) => {
                 self.refused.get_or_insert_with(|| refuse(name, what_to_do));
             }
         }
+    }
+
+    /// Notes that the request sets parts of a property back to what they are without it.
+    fn cleared(&mut self, parts: impl IntoIterator<Item = &'static str>) {
+        self.inert.extend(parts.into_iter().map(|part| (part, None)));
     }
 
     fn saw_if(&mut self, name: &'static str, set: bool) {
@@ -114,7 +126,7 @@ macro_rules! read_shared {
         $reading.saw_if("DeadLetterConfig", has_dead_letter($request.dead_letter_config.as_ref()));
         $reading.saw_if("DurableConfig", $request.durable_config.is_some());
         $reading.saw_if("FileSystemConfigs", $request.file_system_configs.as_ref().is_some_and(|it| !it.is_empty()));
-        $reading.saw_if("ImageConfig", $request.image_config.is_some());
+        $reading.saw_if("ImageConfig", has_image_config($request.image_config.as_ref()));
         $reading.saw_if("Layers", $request.layers.as_ref().is_some_and(|it| !it.is_empty()));
         $reading.saw_if("RuntimeConfig", $request.runtime_config.is_some());
         read_inert(
@@ -153,10 +165,10 @@ pub(crate) fn read_create(request: &shapes::CreateFunctionRequest) -> Result<(Fu
         role: request.role.clone(),
         runtime: check_runtime(runtime)?,
         handler: handler.clone(),
-        inert: std::mem::take(&mut reading.inert),
         ..default_settings()
     };
-    set_numbers(&mut settings, request.timeout, request.memory_size, request.ephemeral_storage.as_ref())?;
+    set_numbers(&mut settings, request.timeout, request.memory_size, request.ephemeral_storage.as_ref());
+    set_inert(&mut settings, &reading.inert)?;
     set_environment(&mut settings, request.environment.as_ref())?;
     if let Some(architecture) = read_architecture(request.architectures.as_deref()) {
         settings.architecture = architecture;
@@ -169,7 +181,7 @@ pub(crate) fn read_create(request: &shapes::CreateFunctionRequest) -> Result<(Fu
 pub(crate) struct SettingsChange {
     request: shapes::UpdateFunctionConfigurationRequest,
     runtime: Option<String>,
-    inert: BTreeMap<String, String>,
+    inert: InertChange,
 }
 
 /// Reads an update of the configuration.
@@ -180,10 +192,7 @@ pub(crate) fn read_update(
     read_shared!(reading, request);
     reading.check()?;
     let runtime = request.runtime.as_deref().map(check_runtime).transpose()?;
-    let change = SettingsChange { request, runtime, inert: reading.inert };
-    // What is wrong with the values must be known before the function is looked up for the change.
-    change.apply(&mut default_settings())?;
-    Ok((change, reading.warnings))
+    Ok((SettingsChange { request, runtime, inert: reading.inert }, reading.warnings))
 }
 
 impl SettingsChange {
@@ -202,10 +211,9 @@ impl SettingsChange {
         if let Some(runtime) = &self.runtime {
             settings.runtime.clone_from(runtime);
         }
-        set_numbers(settings, request.timeout, request.memory_size, request.ephemeral_storage.as_ref())?;
+        set_numbers(settings, request.timeout, request.memory_size, request.ephemeral_storage.as_ref());
         set_environment(settings, request.environment.as_ref())?;
-        settings.inert.extend(self.inert.clone());
-        Ok(())
+        set_inert(settings, &self.inert)
     }
 }
 
@@ -266,6 +274,36 @@ fn has_dead_letter(config: Option<&lambda::DeadLetterConfig>) -> bool {
     config.and_then(|config| config.target_arn.as_ref()).is_some_and(|arn| !arn.is_empty())
 }
 
+/// Settings of an image that set nothing say nothing.
+fn has_image_config(config: Option<&lambda::ImageConfig>) -> bool {
+    let has_words = |words: &Option<Vec<String>>| words.as_ref().is_some_and(|words| !words.is_empty());
+    config.is_some_and(|config| {
+        has_words(&config.command)
+            || has_words(&config.entry_point)
+            || config.working_directory.as_ref().is_some_and(|directory| !directory.is_empty())
+    })
+}
+
+const LOG_LEVELS: [&str; 2] = ["LoggingConfig.ApplicationLogLevel", "LoggingConfig.SystemLogLevel"];
+
+fn set_inert(settings: &mut FunctionSettings, change: &InertChange) -> Result<(), Error> {
+    for (part, value) in change {
+        match value {
+            Some(value) => drop(settings.inert.insert((*part).to_owned(), value.clone())),
+            None => drop(settings.inert.remove(*part)),
+        }
+    }
+    if settings.inert.get("LoggingConfig.LogFormat").map(String::as_str) != Some("JSON") {
+        if LOG_LEVELS.iter().any(|part| change.get(part).is_some_and(Option::is_some)) {
+            return Err(errors::invalid_parameter_value(
+                "ApplicationLogLevel and SystemLogLevel can only be set together with the LogFormat JSON.",
+            ));
+        }
+        settings.inert.retain(|part, _| !LOG_LEVELS.contains(&part.as_str()));
+    }
+    Ok(())
+}
+
 fn read_inert(
     reading: &mut Reading,
     kms_key_arn: Option<&str>,
@@ -274,34 +312,50 @@ fn read_inert(
     tracing: Option<&lambda::TracingConfig>,
     vpc: Option<&lambda::VpcConfig>,
 ) {
-    if let Some(arn) = kms_key_arn.filter(|arn| !arn.is_empty()) {
-        reading.saw("KMSKeyArn", [("KMSKeyArn", arn.to_owned())]);
+    match kms_key_arn {
+        None => {}
+        Some("") => reading.cleared(["KMSKeyArn"]),
+        Some(arn) => reading.saw("KMSKeyArn", [("KMSKeyArn", arn.to_owned())]),
     }
     if let Some(logging) = logging {
+        let [application, system] = LOG_LEVELS;
         let parts = [
             ("LoggingConfig.LogFormat", logging.log_format.map(|it| it.to_string())),
             ("LoggingConfig.LogGroup", logging.log_group.clone()),
-            ("LoggingConfig.ApplicationLogLevel", logging.application_log_level.map(|it| it.to_string())),
-            ("LoggingConfig.SystemLogLevel", logging.system_log_level.map(|it| it.to_string())),
+            (application, logging.application_log_level.map(|it| it.to_string())),
+            (system, logging.system_log_level.map(|it| it.to_string())),
         ];
-        reading.saw("LoggingConfig", parts.into_iter().filter_map(|(part, value)| Some((part, value?))));
-    }
-    if let Some(apply_on) = snap_start.and_then(|it| it.apply_on).filter(|it| it.as_str() != "None") {
-        reading.saw("SnapStart", [("SnapStart.ApplyOn", apply_on.to_string())]);
-    }
-    if let Some(mode) = tracing.and_then(|it| it.mode) {
-        match mode.as_str() {
-            "PassThrough" => drop(reading.inert.insert("TracingConfig.Mode".to_owned(), mode.to_string())),
-            _ => reading.saw("TracingConfig", [("TracingConfig.Mode", mode.to_string())]),
+        if *logging == (shapes::LoggingConfig { log_format: Some(LogFormat::Text), ..shapes::LoggingConfig::default() })
+        {
+            // That is what logs are.
+            reading.cleared(["LoggingConfig.LogFormat"]);
+        } else {
+            reading.saw("LoggingConfig", parts.into_iter().filter_map(|(part, value)| Some((part, value?))));
         }
     }
+    match snap_start.and_then(|it| it.apply_on) {
+        None => {}
+        Some(SnapStartApplyOn::None) => reading.cleared(["SnapStart.ApplyOn"]),
+        Some(apply_on) => reading.saw("SnapStart", [("SnapStart.ApplyOn", apply_on.to_string())]),
+    }
+    match tracing.and_then(|it| it.mode) {
+        None => {}
+        Some(TracingMode::PassThrough) => reading.cleared(["TracingConfig.Mode"]),
+        Some(mode) => reading.saw("TracingConfig", [("TracingConfig.Mode", mode.to_string())]),
+    }
     if let Some(vpc) = vpc {
-        let list = |ids: &Option<Vec<String>>| ids.clone().unwrap_or_default().join(",");
-        let parts = [
-            ("VpcConfig.SubnetIds", list(&vpc.subnet_ids)),
-            ("VpcConfig.SecurityGroupIds", list(&vpc.security_group_ids)),
+        let lists = [
+            ("VpcConfig.SubnetIds", vpc.subnet_ids.as_ref()),
+            ("VpcConfig.SecurityGroupIds", vpc.security_group_ids.as_ref()),
         ];
-        reading.saw("VpcConfig", parts);
+        let given = lists.iter().filter_map(|(part, list)| Some((*part, list.as_ref()?.join(","))));
+        let given: Vec<(&str, String)> = given.collect();
+        match (&given[..], given.iter().all(|(_, list)| list.is_empty())) {
+            ([], _) => {}
+            // A function leaves its network by giving up all that ties it to one.
+            (_, true) => reading.cleared(lists.map(|(part, _)| part)),
+            (_, false) => reading.saw("VpcConfig", given),
+        }
     }
 }
 
@@ -335,30 +389,17 @@ fn set_numbers(
     timeout: Option<i32>,
     memory: Option<i32>,
     ephemeral: Option<&lambda::EphemeralStorage>,
-) -> Result<(), Error> {
+) {
+    // Reading the request has refused what lies outside.
+    let within = |value: i32, min: u32, max: u32| u32::try_from(value).unwrap_or(min).clamp(min, max);
     if let Some(timeout) = timeout {
-        settings.timeout_secs = within("timeout", timeout, 1, TIMEOUT_SECS_MAX)?;
+        settings.timeout_secs = within(timeout, 1, TIMEOUT_SECS_MAX);
     }
     if let Some(memory) = memory {
-        settings.memory_mib = within("memorySize", memory, MEMORY_MIB_MIN, MEMORY_MIB_MAX)?;
+        settings.memory_mib = within(memory, MEMORY_MIB_MIN, MEMORY_MIB_MAX);
     }
     if let Some(ephemeral) = ephemeral {
-        settings.ephemeral_mib = within("ephemeralStorage.size", ephemeral.size, EPHEMERAL_MIB_MIN, EPHEMERAL_MIB_MAX)?;
-    }
-    Ok(())
-}
-
-fn within(name: &str, value: i32, min: u32, max: u32) -> Result<u32, Error> {
-    let fail = |rule: &str, bound: u32| {
-        Err(errors::invalid_parameter_value(format!(
-            "1 validation error detected: Value '{value}' at '{name}' failed to satisfy constraint: Member must have \
-             value {rule} than or equal to {bound}"
-        )))
-    };
-    match u32::try_from(value) {
-        Ok(value) if value > max => fail("less", max),
-        Ok(value) if value >= min => Ok(value),
-        _ => fail("greater", min),
+        settings.ephemeral_mib = within(ephemeral.size, EPHEMERAL_MIB_MIN, EPHEMERAL_MIB_MAX);
     }
 }
 
@@ -384,6 +425,9 @@ const RESERVED: &[&str] = &[
     "LAMBDA_TASK_ROOT",
 ];
 
+/// Characters of too large an environment that its refusal repeats.
+const MEASURED_CHARS_MAX: usize = 2 * ENVIRONMENT_BYTES_MAX;
+
 fn set_environment(settings: &mut FunctionSettings, environment: Option<&lambda::Environment>) -> Result<(), Error> {
     let Some(environment) = environment else { return Ok(()) };
     let variables = environment.variables.clone().unwrap_or_default();
@@ -396,22 +440,43 @@ fn set_environment(settings: &mut FunctionSettings, environment: Option<&lambda:
             reserved.join(", ")
         )));
     }
-    let bytes: usize = variables.iter().map(|(name, value)| name.len() + value.len()).sum();
-    if bytes > ENVIRONMENT_BYTES_MAX {
+    let json = serde_json::to_string(&variables).expect("a map of text to text is JSON");
+    if json.len() > ENVIRONMENT_BYTES_MAX {
         return Err(errors::invalid_parameter_value(format!(
             "Lambda was unable to configure your environment variables because the environment variables you have \
-             provided exceeded the 4KB limit. String measured: {bytes} bytes"
+             provided exceeded the 4KB limit. String measured: {}",
+            json.chars().take(MEASURED_CHARS_MAX).collect::<String>()
         )));
     }
     if variables.values().any(|value| value.contains('\0')) {
         return Err(errors::invalid_parameter_value("The value of an environment variable holds a NUL byte."));
     }
     settings.environment = variables;
+    settings.inert.insert(ENVIRONMENT.to_owned(), "{}".to_owned());
     Ok(())
+}
+
+/// Tags of a new function (Lambda developer guide, "Tag requirements").
+pub(crate) fn check_tags(tags: &BTreeMap<String, String>) -> Result<(), Error> {
+    if tags.len() > TAGS_MAX {
+        return Err(errors::invalid_parameter_value(format!(
+            "Number of tags exceeds resource tag limit: {} of at most {TAGS_MAX}.",
+            tags.len()
+        )));
+    }
+    match tags.keys().find(|key| key.starts_with("aws:")) {
+        Some(key) => {
+            Err(errors::invalid_parameter_value(format!("Tag keys beginning with aws: are reserved for AWS: {key}")))
+        }
+        None => Ok(()),
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+    use wire::lambda::Input;
+
     use super::*;
 
     #[test]
@@ -419,19 +484,144 @@ mod tests {
         assert!(PROPERTIES.windows(2).all(|pair| pair[0].0 < pair[1].0));
     }
 
+    /// The input of a request of Lambda.
+    fn read(method: &http::Method, path: &str, body: &Value) -> Input {
+        let headers = http::HeaderMap::new();
+        let parts = wire::Parts { method, path, query: "", headers: &headers };
+        let body = body.to_string().into_bytes();
+        let route = wire::route(&parts, &body).expect("a route");
+        match wire::decode(&route, &parts, body.into()).expect("an input") {
+            wire::Input::Lambda(input) => input,
+            other => panic!("{other:?} is no operation of Lambda"),
+        }
+    }
+
+    fn create(more: &Value) -> Result<FunctionSettings, Error> {
+        let mut body = json!({
+            "FunctionName": "f", "Role": "arn:aws:iam::000000000000:role/r", "Code": {}, "Runtime": "python3.13", "Handler": "a.b",
+        });
+        body.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        match read(&http::Method::POST, "/2015-03-31/functions", &body) {
+            Input::CreateFunction(request) => Ok(read_create(&request)?.0),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn update(mut settings: FunctionSettings, body: &Value) -> Result<FunctionSettings, Error> {
+        match read(&http::Method::PUT, "/2015-03-31/functions/f/configuration", body) {
+            Input::UpdateFunctionConfiguration(request) => {
+                read_update(request)?.0.apply(&mut settings)?;
+                Ok(settings)
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// What is kept of a function that is created and then updated, or the refusal.
+    #[track_caller]
+    fn check(created: Value, updated: Value, expected: Result<Value, &str>) {
+        let settings = create(&created).and_then(|settings| update(settings, &updated));
+        match (settings, expected) {
+            (Ok(settings), Ok(expected)) => assert_eq!(json!(settings.inert), expected, "{created} {updated}"),
+            (Err(error), Err(text)) => assert!(error.to_string().contains(text), "{error}"),
+            (other, _) => panic!("{created} {updated}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_was_set_can_be_taken_away() {
+        let key = json!({"KMSKeyArn": "arn:aws:kms:us-east-1:000000000000:key/k"});
+        check(key.clone(), json!({}), Ok(key.clone()));
+        check(key, json!({"KMSKeyArn": ""}), Ok(json!({})));
+        check(
+            json!({"SnapStart": {"ApplyOn": "PublishedVersions"}}),
+            json!({}),
+            Ok(json!({"SnapStart.ApplyOn": "PublishedVersions"})),
+        );
+        let snap_start = json!({"SnapStart": {"ApplyOn": "PublishedVersions"}});
+        check(snap_start, json!({"SnapStart": {"ApplyOn": "None"}}), Ok(json!({})));
+        check(
+            json!({"TracingConfig": {"Mode": "Active"}}),
+            json!({"TracingConfig": {"Mode": "PassThrough"}}),
+            Ok(json!({})),
+        );
+        let vpc = json!({"VpcConfig": {"SubnetIds": ["subnet-1"], "SecurityGroupIds": ["sg-1"]}});
+        let kept = json!({"VpcConfig.SubnetIds": "subnet-1", "VpcConfig.SecurityGroupIds": "sg-1"});
+        check(vpc.clone(), json!({"VpcConfig": {}}), Ok(kept));
+        check(vpc, json!({"VpcConfig": {"SubnetIds": [], "SecurityGroupIds": []}}), Ok(json!({})));
+    }
+
+    #[test]
+    fn levels_go_with_the_format_of_logs() {
+        let with_levels = json!({"LoggingConfig": {"LogFormat": "JSON", "ApplicationLogLevel": "DEBUG"}});
+        let kept = json!({"LoggingConfig.LogFormat": "JSON", "LoggingConfig.ApplicationLogLevel": "DEBUG"});
+        check(with_levels.clone(), json!({}), Ok(kept));
+        check(with_levels.clone(), json!({"LoggingConfig": {"LogFormat": "Text"}}), Ok(json!({})));
+        check(
+            with_levels,
+            json!({"LoggingConfig": {"SystemLogLevel": "WARN"}}),
+            Ok(json!({
+                "LoggingConfig.LogFormat": "JSON", "LoggingConfig.ApplicationLogLevel": "DEBUG",
+                "LoggingConfig.SystemLogLevel": "WARN",
+            })),
+        );
+        let refused =
+            || Err("InvalidParameterValueException: ApplicationLogLevel and SystemLogLevel can only be set together");
+        let text = json!({"LoggingConfig": {"LogFormat": "Text", "ApplicationLogLevel": "DEBUG"}});
+        check(text.clone(), json!({}), refused());
+        check(json!({}), text, refused());
+        check(json!({}), json!({"LoggingConfig": {"SystemLogLevel": "WARN"}}), refused());
+    }
+
+    #[test]
+    fn an_environment_that_was_ever_given_is_remembered() {
+        let given = json!({"Environment": "{}"});
+        check(json!({}), json!({}), Ok(json!({})));
+        check(json!({"Environment": {"Variables": {}}}), json!({}), Ok(given.clone()));
+        let one = json!({"Environment": {"Variables": {"AA": "b"}}});
+        check(one, json!({"Environment": {"Variables": {}}}), Ok(given));
+    }
+
+    #[test]
+    fn an_environment_is_measured_as_json() {
+        // {"AA":"x…"} has nine bytes around the value.
+        let of = |bytes: usize| json!({"Environment": {"Variables": {"AA": "x".repeat(bytes - 9)}}});
+        check(json!({}), of(ENVIRONMENT_BYTES_MAX), Ok(json!({"Environment": "{}"})));
+        check(json!({}), of(ENVIRONMENT_BYTES_MAX + 1), Err("exceeded the 4KB limit. String measured: {\"AA\":\"xxx"));
+        let huge = create(&of(1_000_000)).expect_err("too large");
+        assert!(huge.message.len() < 3 * ENVIRONMENT_BYTES_MAX);
+    }
+
+    #[test]
+    fn what_is_empty_asks_for_nothing() {
+        let nothing = json!({
+            "DeadLetterConfig": {}, "FileSystemConfigs": [], "ImageConfig": {}, "Layers": [],
+        });
+        check(nothing.clone(), nothing, Ok(json!({})));
+        check(json!({"ImageConfig": {"EntryPoint": [], "WorkingDirectory": ""}}), json!({}), Ok(json!({})));
+        check(json!({"ImageConfig": {"Command": ["x"]}}), json!({}), Err("ImageConfig is not supported"));
+        check(
+            json!({}),
+            json!({"DeadLetterConfig": {"TargetArn": "arn:aws:sqs:us-east-1:000000000000:q"}}),
+            Err("DeadLetterConfig is"),
+        );
+    }
+
+    #[test]
+    fn tags_have_their_own_rules() {
+        let tags = |keys: &[String]| check_tags(&keys.iter().map(|key| (key.clone(), String::new())).collect());
+        let many: Vec<String> = (0..=TAGS_MAX).map(|n| format!("k{n}")).collect();
+        assert!(tags(&many[1..]).is_ok());
+        for refused in [&many[..], &["aws:x".to_owned()]] {
+            let error = tags(refused).expect_err("refused");
+            assert_eq!((error.status, &*error.code), (400, "InvalidParameterValueException"), "{error}");
+        }
+    }
+
     #[test]
     fn unknown_runtimes_are_told_from_unserved_ones() {
         assert_eq!(unserved_runtime("java21").status, 501);
         assert_eq!(unserved_runtime("python9").status, 400);
         assert!(check_runtime("nodejs4.3").is_ok());
-    }
-
-    #[test]
-    fn numbers_are_checked_in_lambdas_words() {
-        let error = within("memorySize", 64, MEMORY_MIB_MIN, MEMORY_MIB_MAX).expect_err("too small");
-        assert!(error.message.ends_with("greater than or equal to 128"), "{}", error.message);
-        let error = within("timeout", 901, 1, TIMEOUT_SECS_MAX).expect_err("too large");
-        assert!(error.message.ends_with("less than or equal to 900"), "{}", error.message);
-        assert_eq!(within("timeout", -1, 1, 900).expect_err("negative").status, 400);
     }
 }

@@ -1,11 +1,14 @@
 //! A function as Lambda's API shows it.
 
-use ::functions::Entry;
+use ::functions::{Entry, package_digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use invoke::resolve::LATEST;
 use model::function::{Architecture, Function, FunctionState, UpdateStatus};
+use model::names::Region;
 use wire::lambda as shapes;
+
+use super::properties::ENVIRONMENT;
 
 /// How much is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +33,7 @@ pub(crate) fn configuration(entry: &Entry, qualifier: Option<&str>, view: View) 
         code_sha256: Some(STANDARD.encode(function.package.0)),
         code_size: i64::try_from(function.package_bytes).ok(),
         description: Some(settings.description.clone()),
-        environment: (!settings.environment.is_empty())
+        environment: (!settings.environment.is_empty() || inert(ENVIRONMENT).is_some())
             .then(|| shapes::EnvironmentResponse { error: None, variables: Some(settings.environment.clone()) }),
         ephemeral_storage: Some(shapes::EphemeralStorage { size: as_i32(settings.ephemeral_mib) }),
         function_arn: Some(arn),
@@ -38,16 +41,7 @@ pub(crate) fn configuration(entry: &Entry, qualifier: Option<&str>, view: View) 
         handler: Some(settings.handler.clone()),
         kms_key_arn: inert("KMSKeyArn"),
         last_modified: Some(function.modified.format("%Y-%m-%dT%H:%M:%S.%3f+0000")),
-        logging_config: Some(shapes::LoggingConfig {
-            application_log_level: inert("LoggingConfig.ApplicationLogLevel")
-                .and_then(|it| shapes::ApplicationLogLevel::from_name(&it)),
-            log_format: shapes::LogFormat::from_name(&inert("LoggingConfig.LogFormat").unwrap_or("Text".to_owned())),
-            log_group: Some(
-                inert("LoggingConfig.LogGroup").unwrap_or_else(|| format!("/aws/lambda/{}", function.id.name)),
-            ),
-            system_log_level: inert("LoggingConfig.SystemLogLevel")
-                .and_then(|it| shapes::SystemLogLevel::from_name(&it)),
-        }),
+        logging_config: Some(logging(function)),
         memory_size: Some(as_i32(settings.memory_mib)),
         package_type: shapes::PackageType::from_name("Zip"),
         revision_id: Some(function.revision.to_string()),
@@ -71,9 +65,35 @@ pub(crate) fn configuration(entry: &Entry, qualifier: Option<&str>, view: View) 
         ..shapes::FunctionConfiguration::default()
     };
     if view == View::Whole {
+        shape.runtime_version_config = Some(shapes::RuntimeVersionConfig {
+            runtime_version_arn: Some(runtime_version(&function.id.region, &settings.runtime)),
+            error: None,
+        });
         show_states(function, &mut shape);
     }
     shape
+}
+
+/// Levels go with the format JSON, which has some of its own accord (Lambda API reference, LoggingConfig).
+fn logging(function: &Function) -> shapes::LoggingConfig {
+    let inert = |part: &str| function.settings.inert.get(part).map(String::as_str);
+    let format = inert("LoggingConfig.LogFormat").and_then(shapes::LogFormat::from_name);
+    let format = format.unwrap_or(shapes::LogFormat::Text);
+    let level = |part: &str| (format == shapes::LogFormat::Json).then(|| inert(part).unwrap_or("INFO"));
+    shapes::LoggingConfig {
+        application_log_level: level("LoggingConfig.ApplicationLogLevel")
+            .and_then(shapes::ApplicationLogLevel::from_name),
+        log_format: Some(format),
+        log_group: Some(
+            inert("LoggingConfig.LogGroup").map_or_else(|| format!("/aws/lambda/{}", function.id.name), str::to_owned),
+        ),
+        system_log_level: level("LoggingConfig.SystemLogLevel").and_then(shapes::SystemLogLevel::from_name),
+    }
+}
+
+/// The runtime's version, which is always the one that is installed: the same for all functions of a runtime.
+fn runtime_version(region: &Region, runtime: &str) -> String {
+    format!("arn:aws:lambda:{region}::runtime:{}", package_digest(runtime.as_bytes()))
 }
 
 fn show_states(function: &Function, shape: &mut shapes::FunctionConfiguration) {
@@ -95,7 +115,9 @@ fn show_states(function: &Function, shape: &mut shapes::FunctionConfiguration) {
     match &function.update {
         UpdateStatus::InProgress => {
             shape.last_update_status = shapes::LastUpdateStatus::from_name("InProgress");
-            shape.last_update_status_reason = Some("The function is being updated.".to_owned());
+            // Lambda says so of an update too.
+            shape.last_update_status_reason = Some("The function is being created.".to_owned());
+            shape.last_update_status_reason_code = shapes::LastUpdateStatusReasonCode::from_name("Creating");
         }
         UpdateStatus::Successful => shape.last_update_status = shapes::LastUpdateStatus::from_name("Successful"),
         UpdateStatus::Failed { code, reason } => {

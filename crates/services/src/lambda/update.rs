@@ -1,6 +1,8 @@
 //! Functions: update code and configuration.
 
-use ::functions::{ChangeError, UpdateCode};
+use std::sync::Arc;
+
+use ::functions::{ChangeError, Entry, UpdateCode};
 use invoke::resolve::LATEST;
 use wire::Error;
 use wire::lambda::{self as shapes, Output};
@@ -19,10 +21,10 @@ pub(crate) async fn code(
     request: shapes::UpdateFunctionCodeRequest,
 ) -> Result<Answer, Error> {
     let named = named(caller, "lambda:UpdateFunctionCode", &request.function_name, None)?;
-    let id = latest(parts, named)?;
+    let id = latest(parts, named)?.function.id.clone();
     properties::read_update_code(&request)?;
     let update = UpdateCode {
-        zip: check_zip(request.zip_file)?,
+        zip: check_zip(request.zip_file, "UpdateFunctionCode")?,
         architecture: properties::read_architecture(request.architectures.as_deref()),
         expected: request.revision_id,
         dry_run: request.dry_run == Some(true),
@@ -41,13 +43,16 @@ pub(crate) async fn configuration_of(
     request: shapes::UpdateFunctionConfigurationRequest,
 ) -> Result<Answer, Error> {
     let named = named(caller, "lambda:UpdateFunctionConfiguration", &request.function_name, None)?;
-    let id = latest(parts, named)?;
+    let entry = latest(parts, named)?;
+    let id = entry.function.id.clone();
     let expected = request.revision_id.clone();
     let (change, mut warnings) = properties::read_update(request)?;
+    // What is wrong with the values must be known before the function is taken for the change.
+    change.apply(&mut entry.function.settings.clone())?;
     let updated = parts
         .catalogue
         .update_settings(&id, expected.as_deref(), |settings| {
-            // Reading the request has applied it once already, so it cannot fail now.
+            // It fitted a moment ago. Levels that fit no longer, since another update came between, are not shown.
             let _ = change.apply(settings);
         })
         .await
@@ -58,13 +63,11 @@ pub(crate) async fn configuration_of(
 }
 
 /// Only what is being edited can be updated.
-fn latest(parts: &ServicesParts, named: Named) -> Result<model::ids::FunctionId, Error> {
+fn latest(parts: &ServicesParts, named: Named) -> Result<Arc<Entry>, Error> {
     let Named { id, qualifier } = named;
-    if parts.catalogue.get(&id).is_none() {
-        return Err(of_change(&id, ChangeError::NotFound));
-    }
+    let entry = parts.catalogue.get(&id).ok_or_else(|| of_change(&id, ChangeError::NotFound))?;
     match qualifier.as_deref() {
-        None | Some(LATEST) => Ok(id),
+        None | Some(LATEST) => Ok(entry),
         other => Err(not_found(&qualified_arn(&id, other))),
     }
 }

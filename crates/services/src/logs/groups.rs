@@ -12,6 +12,9 @@ pub(super) async fn create(
     input: shapes::CreateLogGroupRequest,
 ) -> Result<Output, wire::Error> {
     let group = group_name(&input.log_group_name)?;
+    if group.as_str().starts_with("aws/") {
+        return Err(invalid("Log groups starting with AWS/ are reserved for AWS."));
+    }
     if input.kms_key_id.is_some() {
         return Err(invalid("kmsKeyId is not supported: log groups are not encrypted with keys of their own."));
     }

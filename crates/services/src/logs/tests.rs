@@ -109,6 +109,11 @@ async fn every_exception_is_raised_once() {
             json!({"logGroupName": "k", "logGroupClass": "DELIVERY"}),
             "logGroupClass DELIVERY is not supported.",
         ),
+        (
+            "CreateLogGroup",
+            json!({"logGroupName": "aws/lambda/k"}),
+            "Log groups starting with AWS/ are reserved for AWS.",
+        ),
         ("DescribeLogStreams", json!({}), "Either logGroupName or logGroupIdentifier is required."),
         ("FilterLogEvents", json!({"logGroupName": "g", "filterPattern": "a:b"}), "Invalid character(s) in term ':'"),
         ("FilterLogEvents", json!({"logGroupName": "g", "nextToken": "x"}), "The specified nextToken is invalid."),

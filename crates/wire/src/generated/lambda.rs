@@ -1279,7 +1279,7 @@ wire_enum!(InvocationType { Event = "Event", RequestResponse = "RequestResponse"
 
 wire_enum!(LastUpdateStatus { Successful = "Successful", Failed = "Failed", InProgress = "InProgress", });
 
-wire_enum!(LastUpdateStatusReasonCode { EniLimitExceeded = "EniLimitExceeded", InsufficientRolePermissions = "InsufficientRolePermissions", InvalidConfiguration = "InvalidConfiguration", InternalError = "InternalError", SubnetOutOfIPAddresses = "SubnetOutOfIPAddresses", InvalidSubnet = "InvalidSubnet", InvalidSecurityGroup = "InvalidSecurityGroup", ImageDeleted = "ImageDeleted", ImageAccessDenied = "ImageAccessDenied", InvalidImage = "InvalidImage", KMSKeyAccessDenied = "KMSKeyAccessDenied", KMSKeyNotFound = "KMSKeyNotFound", InvalidStateKMSKey = "InvalidStateKMSKey", DisabledKMSKey = "DisabledKMSKey", EFSIOError = "EFSIOError", EFSMountConnectivityError = "EFSMountConnectivityError", EFSMountFailure = "EFSMountFailure", EFSMountTimeout = "EFSMountTimeout", InvalidRuntime = "InvalidRuntime", InvalidZipFileException = "InvalidZipFileException", FunctionError = "FunctionError", ServiceQuotaExceededException = "ServiceQuotaExceededException", VcpuLimitExceeded = "VcpuLimitExceeded", CapacityProviderScalingLimitExceeded = "CapacityProviderScalingLimitExceeded", InsufficientCapacity = "InsufficientCapacity", EC2RequestLimitExceeded = "EC2RequestLimitExceeded", FunctionErrorInitTimeout = "FunctionError.InitTimeout", FunctionErrorRuntimeInitError = "FunctionError.RuntimeInitError", FunctionErrorExtensionInitError = "FunctionError.ExtensionInitError", FunctionErrorInvalidEntryPoint = "FunctionError.InvalidEntryPoint", FunctionErrorInvalidWorkingDirectory = "FunctionError.InvalidWorkingDirectory", FunctionErrorPermissionDenied = "FunctionError.PermissionDenied", FunctionErrorTooManyExtensions = "FunctionError.TooManyExtensions", FunctionErrorInitResourceExhausted = "FunctionError.InitResourceExhausted", DisallowedByVpcEncryptionControl = "DisallowedByVpcEncryptionControl", IncompatibleAcceleratorInstanceTypes = "IncompatibleAcceleratorInstanceTypes", DependencyError = "DependencyError", });
+wire_enum!(LastUpdateStatusReasonCode { EniLimitExceeded = "EniLimitExceeded", InsufficientRolePermissions = "InsufficientRolePermissions", InvalidConfiguration = "InvalidConfiguration", InternalError = "InternalError", SubnetOutOfIPAddresses = "SubnetOutOfIPAddresses", InvalidSubnet = "InvalidSubnet", InvalidSecurityGroup = "InvalidSecurityGroup", ImageDeleted = "ImageDeleted", ImageAccessDenied = "ImageAccessDenied", InvalidImage = "InvalidImage", KMSKeyAccessDenied = "KMSKeyAccessDenied", KMSKeyNotFound = "KMSKeyNotFound", InvalidStateKMSKey = "InvalidStateKMSKey", DisabledKMSKey = "DisabledKMSKey", EFSIOError = "EFSIOError", EFSMountConnectivityError = "EFSMountConnectivityError", EFSMountFailure = "EFSMountFailure", EFSMountTimeout = "EFSMountTimeout", InvalidRuntime = "InvalidRuntime", InvalidZipFileException = "InvalidZipFileException", FunctionError = "FunctionError", ServiceQuotaExceededException = "ServiceQuotaExceededException", VcpuLimitExceeded = "VcpuLimitExceeded", CapacityProviderScalingLimitExceeded = "CapacityProviderScalingLimitExceeded", InsufficientCapacity = "InsufficientCapacity", EC2RequestLimitExceeded = "EC2RequestLimitExceeded", FunctionErrorInitTimeout = "FunctionError.InitTimeout", FunctionErrorRuntimeInitError = "FunctionError.RuntimeInitError", FunctionErrorExtensionInitError = "FunctionError.ExtensionInitError", FunctionErrorInvalidEntryPoint = "FunctionError.InvalidEntryPoint", FunctionErrorInvalidWorkingDirectory = "FunctionError.InvalidWorkingDirectory", FunctionErrorPermissionDenied = "FunctionError.PermissionDenied", FunctionErrorTooManyExtensions = "FunctionError.TooManyExtensions", FunctionErrorInitResourceExhausted = "FunctionError.InitResourceExhausted", DisallowedByVpcEncryptionControl = "DisallowedByVpcEncryptionControl", IncompatibleAcceleratorInstanceTypes = "IncompatibleAcceleratorInstanceTypes", DependencyError = "DependencyError", Creating = "Creating", });
 
 wire_enum!(LogFormat { Json = "JSON", Text = "Text", });
 
@@ -1313,7 +1313,7 @@ static ENVIRONMENT_VARIABLE_NAME: Rule = Rule::new().pattern(&patterns::ENVIRONM
 static ENVIRONMENT_VARIABLE_VALUE: Rule = Rule::new().sensitive();
 static ENVIRONMENT_VARIABLES: Rule =
     Rule::new().sensitive().item(&ENVIRONMENT_VARIABLE_VALUE).key(&ENVIRONMENT_VARIABLE_NAME);
-static EPHEMERAL_STORAGE_SIZE: Rule = Rule::new().min(512).max(32768);
+static EPHEMERAL_STORAGE_SIZE: Rule = Rule::new().min(512).max(10240);
 static EXECUTION_ENVIRONMENT_MEMORY_GI_B_PER_V_CPU: Rule = Rule::new().min(2).max(8);
 static EXECUTION_TIMEOUT: Rule = Rule::new().min(1).max(31622400);
 static FILE_SYSTEM_ARN: Rule = Rule::new().max(256).pattern(&patterns::FILE_SYSTEM_ARN);
@@ -1329,7 +1329,7 @@ static LOCAL_MOUNT_PATH: Rule = Rule::new().max(160).pattern(&patterns::LOCAL_MO
 static LOG_GROUP: Rule = Rule::new().min(1).max(512).pattern(&patterns::LOG_GROUP);
 static MASTER_REGION: Rule = Rule::new().min(1).max(50).pattern(&patterns::MASTER_REGION);
 static MAX_LIST_ITEMS: Rule = Rule::new().min(1).max(10000);
-static MEMORY_SIZE: Rule = Rule::new().min(128).max(32768);
+static MEMORY_SIZE: Rule = Rule::new().min(128).max(10240);
 static NAMESPACED_FUNCTION_NAME: Rule = Rule::new().min(1).max(256).pattern(&patterns::NAMESPACED_FUNCTION_NAME);
 static NUMERIC_LATEST_PUBLISHED_OR_ALIAS_QUALIFIER: Rule =
     Rule::new().min(1).max(128).pattern(&patterns::NUMERIC_LATEST_PUBLISHED_OR_ALIAS_QUALIFIER);
@@ -1349,7 +1349,7 @@ static TAG_KEY: Rule = Rule::new().min(1).max(128).pattern(&patterns::TAG_KEY);
 static TAG_VALUE: Rule = Rule::new().max(256).pattern(&patterns::TAG_VALUE);
 static TAGS: Rule = Rule::new().item(&TAG_VALUE).key(&TAG_KEY);
 static TENANT_ID: Rule = Rule::new().min(1).max(256).pattern(&patterns::TENANT_ID);
-static TIMEOUT: Rule = Rule::new().min(1).max(5400);
+static TIMEOUT: Rule = Rule::new().min(1).max(900);
 static WORKING_DIRECTORY: Rule = Rule::new().max(1000);
 
 #[allow(unused_imports, reason = "a service may have no patterns")]

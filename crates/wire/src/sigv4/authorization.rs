@@ -25,7 +25,17 @@ pub(super) struct Authorization<'a> {
 
 impl<'a> Authorization<'a> {
     pub(super) fn parse(header: &'a str, has_date: bool) -> Result<Self, Refusal> {
-        let (algorithm, rest) = header.split_once(char::is_whitespace).unwrap_or((header, ""));
+        let (algorithm, rest) = header.split_once(char::is_whitespace).unwrap_or(("", header));
+        let (algorithm, rest) = if header == ALGORITHM { (header, "") } else { (algorithm, rest) };
+        if let Some(bare) =
+            rest.split([',', ' ', '\t']).find(|parameter| !parameter.is_empty() && !parameter.contains('='))
+        {
+            return Err(Refusal::Incomplete(format!(
+                "'{}' not a valid key=value pair (missing equal-sign) in Authorization header: '{}'.",
+                clip(bare),
+                clip(header)
+            )));
+        }
         if algorithm != ALGORITHM {
             return Err(Refusal::Incomplete(format!(
                 "Unsupported AWS 'algorithm': '{}'. Use {ALGORITHM}.",
@@ -162,7 +172,16 @@ mod tests {
             "Authorization header requires 'Signature' parameter. Authorization header requires 'SignedHeaders' parameter. \
              Authorization header requires existence of either a 'X-Amz-Date' or a 'Date' header.",
         );
-        check("Bearer x", true, "Unsupported AWS 'algorithm': 'Bearer'. Use AWS4-HMAC-SHA256.");
+        check("Basic a=b", true, "Unsupported AWS 'algorithm': 'Basic'. Use AWS4-HMAC-SHA256.");
+        let missing = "not a valid key=value pair (missing equal-sign) in Authorization header";
+        check("foo", true, &format!("'foo' {missing}: 'foo'."));
+        check("Bearer x", true, &format!("'x' {missing}: 'Bearer x'."));
+        check(
+            "AWS4-HMAC-SHA256",
+            true,
+            "Authorization header requires 'Credential' parameter. Authorization header requires 'Signature' parameter. \
+             Authorization header requires 'SignedHeaders' parameter.",
+        );
         check(
             "AWS4-HMAC-SHA256 Credential=A/r/s/aws4_request, SignedHeaders=host, Signature=00",
             true,

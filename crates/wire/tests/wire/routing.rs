@@ -26,6 +26,7 @@ fn request_for(operation: &Operation) -> Sample {
         Protocol::Query => {
             form(&format!("Action={}&Version={}", operation.name, info.api_version)).scope(info.signing_name)
         }
+        Protocol::Ec2 | Protocol::Cbor => panic!("{operation:?}: no model has it"),
     }
 }
 
@@ -123,13 +124,61 @@ fn what_does_not_exist_is_said_in_the_words_of_each_protocol() {
         form("Action=Nothing&Version=2011-06-15").scope("sts"),
         "query 400 Could not find operation Nothing for version 2011-06-15",
     );
-    check(
-        form("Action=Nothing").scope("ec2"),
-        "query 501 Pinfold has no service whose requests are signed as \"ec2\".",
-    );
     check(Sample::new("GET", "/nothing"), "rest-json 404 No service has an operation GET /nothing.");
-    check(
-        Sample::new("POST", "/service/X/operation/Y").scope("lambda").header("smithy-protocol", "rpc-v2-cbor"),
-        "rest-json 501 This request is in the protocol rpc-v2-cbor, which Pinfold does not speak. Set the client to a JSON protocol.",
+}
+
+/// What is said of an operation of a service that has no model, in which protocol, and how the body begins.
+#[track_caller]
+fn check_absent(sample: Sample, name: &str, expected: &str, body: &str) {
+    let error = sample.route().expect_err("not served");
+    assert!(error.message.starts_with(&format!("{name} is ")), "{}", error.message);
+    let spoken = protocol(&sample.parts(), &sample.body);
+    let answer = error.respond(spoken, "id");
+    assert_eq!((spoken.name(), answer.status().as_u16()), (expected, 501), "{name}");
+    let text = String::from_utf8_lossy(answer.body());
+    assert!(text.starts_with(body), "{text}");
+    assert!(text.contains(name), "{text}");
+}
+
+#[test]
+fn operations_of_services_without_a_model_are_named_in_the_shape_of_their_protocol() {
+    let wrapped = "<ErrorResponse>\n  <Error>\n    <Type>Receiver</Type>\n    <Code>NotImplemented</Code>";
+    let ec2 = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Response><Errors><Error><Code>NotImplemented</Code>";
+    check_absent(form("Action=DescribeInstances&Version=2016-11-15").scope("ec2"), "ec2 DescribeInstances", "ec2", ec2);
+    check_absent(form("Action=DescribeDBInstances").scope("rds"), "rds DescribeDBInstances", "query", wrapped);
+    check_absent(
+        Sample::new("GET", "/2013-04-01/hostedzone").scope("route53"),
+        "route53 GET /2013-04-01/hostedzone",
+        "query",
+        wrapped,
     );
+    check_absent(
+        Sample::new("GET", "/2020-05-31/distribution").scope("cloudfront"),
+        "cloudfront GET /2020-05-31/distribution",
+        "query",
+        wrapped,
+    );
+    check_absent(
+        Sample::new("POST", "/TraceSummaries").scope("xray"),
+        "xray POST /TraceSummaries",
+        "rest-json",
+        "{\"message\":",
+    );
+    let target = "AmazonEC2ContainerRegistry_V20150921.DescribeRepositories";
+    check_absent(
+        Sample::new("POST", "/").scope("ecr").header("x-amz-target", target),
+        "ecr DescribeRepositories",
+        "json 1.1",
+        "{\"__type\":\"NotImplementedException\"",
+    );
+    check_absent(
+        Sample::new("POST", "/service/GraniteServiceVersion20100801/operation/ListMetrics")
+            .scope("monitoring")
+            .header("smithy-protocol", "rpc-v2-cbor"),
+        "monitoring ListMetrics",
+        "rpc-v2-cbor",
+        "\u{fffd}{\0\0\0\0\0\0\0\u{6}__type{\0\0\0\0\0\0\0\u{17}NotImplementedException{",
+    );
+    let long = format!("Action={}", "x".repeat(10_000));
+    assert!(form(&long).scope("ec2").route().expect_err("not served").message.len() < 1_000);
 }

@@ -57,7 +57,18 @@ fn lambda_strings_are_checked() {
 
 #[test]
 fn lambda_numbers_are_checked() {
-    check(create("Timeout", json!(5400)), "read");
+    for (member, value, shown, bound) in [
+        ("Timeout", json!(901), "Value '901' at 'timeout'", 900),
+        ("MemorySize", json!(10_241), "Value '10241' at 'memorySize'", 10_240),
+        ("EphemeralStorage", json!({"Size": 10_241}), "Value '10241' at 'ephemeralStorage.size'", 10_240),
+    ] {
+        let constraint = format!("failed to satisfy constraint: Member must have value less than or equal to {bound}");
+        let expected = format!("ValidationException: 1 validation error detected: {shown} {constraint}");
+        check(create(member, value.clone()), &expected);
+        let body = json!({ member: value }).to_string();
+        check(lambda("PUT", "/2015-03-31/functions/f/configuration").body(body), &expected);
+    }
+    check(create("Timeout", json!(900)), "read");
     check(
         create("Timeout", json!(0)),
         "ValidationException: 1 validation error detected: Value '0' at 'timeout' failed to satisfy constraint: Member must have value \
@@ -108,6 +119,24 @@ fn lambda_enumerations_lists_and_maps_are_checked() {
         "ValidationException: 1 validation error detected: Value '{a!=b}' at 'tags' failed to satisfy constraint: Map keys must satisfy \
          constraint: [Member must have length less than or equal to 128, Member must have length greater than or equal to 1, Member must \
          satisfy regular expression pattern: ([\\p{L}\\p{Z}\\p{N}_.:/=+\\-@]*)]",
+    );
+}
+
+#[test]
+fn an_empty_list_is_shown_as_one() {
+    check(
+        Sample::logs("PutLogEvents", r#"{"logGroupName": "g", "logStreamName": "s", "logEvents": []}"#),
+        "InvalidParameterException: 1 validation error detected: Value '[]' at 'logEvents' failed to satisfy constraint: Member must have \
+         length greater than or equal to 1",
+    );
+}
+
+#[test]
+fn a_constraint_outside_the_model_is_said_in_the_same_sentence() {
+    let error = wire::Error::constraint(wire::Service::Lambda, "x", "FunctionName", "Member must be shorter");
+    assert_eq!(
+        error.to_string(),
+        "ValidationException: 1 validation error detected: Value 'x' at 'functionName' failed to satisfy constraint: Member must be shorter"
     );
 }
 
