@@ -40,7 +40,11 @@ pub const KEYS: &[Key] = &[
     key("instances.memory_max", "50%", "memory of all instances together, an amount or a share of the machine's"),
     key("instances.count_max", "1000", "instances alive at once"),
     key("instances.idle_max", "10m", "an instance that was idle for so long is stopped"),
-    key("instances.waiting_max", "1000", "synchronous invocations that may wait for an instance"),
+    key(
+        "instances.waiting_max",
+        "1000",
+        "invocations that may wait for an instance; those of one function take up to half of it",
+    ),
     key("events.retry_first", "1m", "event invocations: delay after the first function error"),
     key("events.retry_second", "2m", "event invocations: delay after the second function error"),
     key("events.backoff_first", "1s", "event invocations: first delay after a throttle or a platform failure; doubles"),
