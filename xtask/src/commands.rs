@@ -3,14 +3,21 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::LazyLock;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-/// The root of the repository.
+/// The root of the repository: of the clone that cargo runs this program for, since several can share one target directory
+/// and then also the program that was built in another.
 pub(crate) fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the manifest of this crate stands in a folder of the root")
+    static ROOT: LazyLock<PathBuf> = LazyLock::new(|| {
+        let here =
+            std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from);
+        here.parent().expect("the manifest of this crate stands in a folder of the root").to_owned()
+    });
+    &ROOT
 }
 
 /// `cargo` as the one that runs this program.
