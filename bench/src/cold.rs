@@ -27,9 +27,13 @@ const PAUSE: Duration = Duration::from_millis(60);
 /// As the platform's metrics name them.
 const PHASES: [&str; 4] = ["queue", "sandbox", "interpreter", "init"];
 
+fn request_of(platform: &Platform, method: &Method, path: &str) -> Result<Vec<u8>> {
+    request(&platform.target, method, path, b"")
+}
+
 /// Seconds of each phase that the platform has counted so far.
 async fn counted(connection: &mut Connection, platform: &Platform) -> Result<[f64; 4]> {
-    let page = connection.send(&request(&platform.target, &Method::GET, "/_pinfold/metrics", b"")?).await?;
+    let page = connection.send(&request_of(platform, &Method::GET, "/_pinfold/metrics")?).await?;
     let page = String::from_utf8(page.body)?;
     Ok(PHASES.map(|phase| {
         let name = format!("pinfold_start_phase_seconds_sum{{phase=\"{phase}\"}} ");
@@ -139,6 +143,8 @@ async fn through_the_api() -> Result<()> {
                 durations.push(begun.elapsed());
                 ensure!(reply.status == 200 && !reply.function_error, "{}", String::from_utf8_lossy(&reply.body));
             }
+            // Its instance would have to be ended first when memory runs short, and that is not what is measured.
+            connection.send(&request_of(&platform, &Method::DELETE, &format!("/2015-03-31/functions/{name}"))?).await?;
             let after = counted(&mut connection, &platform).await?;
             for ((_, durations), (after, before)) in phases.iter_mut().zip(after.into_iter().zip(before)) {
                 durations.push(Duration::from_secs_f64((after - before).max(0.0)));
