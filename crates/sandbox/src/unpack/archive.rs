@@ -22,6 +22,8 @@ const CENTRAL_HEADER_BYTES: usize = 46;
 /// Names at the top that are reported.
 const TOP_LEVEL_MAX: usize = 1000;
 const BLOCK_BYTES: usize = 64 * 1024;
+/// How often a link is followed anew because something moved meanwhile; seldom more than twice.
+const WAY_TRIES: u32 = 10_000;
 
 const KIND_MASK: u32 = libc::S_IFMT;
 const EXECUTABLE_BITS: u32 = 0o111;
@@ -203,7 +205,17 @@ impl Unpacker<'_> {
     /// A link may lead nowhere, but not out.
     fn check_way(&self, name: &str) -> Result<(), Failure> {
         let beneath = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
-        match rustix::fs::openat2(self.folder, name, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), beneath) {
+        let open = || rustix::fs::openat2(self.folder, name, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), beneath);
+        let mut found = open();
+        // The kernel does not vouch for `..` while anything on the machine is renamed or mounted (openat2(2)).
+        for _ in 0..WAY_TRIES {
+            if !matches!(found, Err(Errno::AGAIN)) {
+                break;
+            }
+            std::thread::yield_now();
+            found = open();
+        }
+        match found {
             Ok(_) | Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::NAMETOOLONG) => Ok(()),
             Err(Errno::XDEV) => Err(entry(name, "is a link that leaves the package")),
             Err(error) => Err(Failure::Disk(error.into())),
